@@ -41,6 +41,7 @@ BENCHES: Mapping[str, str] = MappingProxyType(
         "noisy": "training.noisy.BENCH",
         "continual": "training.continual.BENCH",
         "federated-rough": "training.federated_rough.BENCH",
+        "matrix": "training.matrix.BENCH",
         "live": "training.live.BENCH",
         "auto": "training.auto.BENCH",
         "drift": "training.drift.BENCH",

@@ -25,9 +25,10 @@ class Sample:
     Attributes:
         x: inputs [N, ...].
         y: labels as given, int64 [N].
-        model: as the round began; only copies of it may be trained.
+        model: as the round began; it is not to be changed.
         num_classes: C.
         task: of the stream, from 0; -1 without tasks.
+        progress: share of the run that is over, 0..1.
     """
 
     x: Tensor
@@ -35,6 +36,7 @@ class Sample:
     model: nn.Module
     num_classes: int
     task: int = -1
+    progress: float = 0.0
 
     def counts(self) -> Tensor:
         """Examples of each class, float32 [C] on the CPU."""
@@ -74,7 +76,7 @@ def sample_of(context: Context) -> Sample:
             if sum(len(y) for _, y in parts) >= MOST:
                 break
         x, y = torch.cat([x for x, _ in parts])[:MOST], torch.cat([y for _, y in parts])[:MOST]
-    return Sample(x, y, context.model, context.num_classes, context.task)
+    return Sample(x, y, context.model, context.num_classes, context.task, context.progress)
 
 
 def stands(value: float, threshold: float, kept: Tensors) -> bool:

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from roughfed import params
 from roughfed.client.trainer.examples.batches import Arrays, Source, open_source
 from roughfed.client.trainer.examples.probe_sample import MOST, Sample, sample_of, stands
-from roughfed.client.trainer.labels.folds import out_of_fold
 from roughfed.client.trainer.model.tensors import pieces, spec_of
 from roughfed.client.trainer.parts import Context, Tensors
 from roughfed.client.trainer.probe import PROBES
@@ -40,17 +39,44 @@ def data_of(labels: list[int], *, wrong: float = 0.0, seed: int = 1) -> Arrays:
     return Arrays(x, y, CPU)
 
 
-def net() -> nn.Module:
+def net(*, learnt: bool = True) -> nn.Module:
+    """One that tells the classes of `data_of`, as a global model does in the middle of a run, or a fresh one."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, C))
+    first, last = nn.Linear(8, 16), nn.Linear(16, C)
+    if learnt:
+        with torch.no_grad():
+            first.weight.zero_()[:C, :C] = torch.eye(C)
+            last.weight.zero_()[:, :C] = torch.eye(C)
+    return nn.Sequential(first, nn.ReLU(), last)
 
 
 def context_of(
-    source: Source, *, remembered: dict[str, Tensors] | None = None, task: int = -1, number: int = 1
+    source: Source,
+    *,
+    remembered: dict[str, Tensors] | None = None,
+    task: int = -1,
+    number: int = 1,
+    rounds: int = 10,
+    learnt: bool = True,
 ) -> Context:
-    settings = TrainerSettings(method=AUTO)
     state = {} if remembered is None else remembered
-    return Context(net(), source, settings, C, torch.Generator(), round=number, task=task, remembered=state)
+    return Context(
+        net(learnt=learnt),
+        source,
+        TrainerSettings(method=AUTO),
+        C,
+        torch.Generator(),
+        round=number,
+        rounds=rounds,
+        task=task,
+        remembered=state,
+    )
+
+
+def in_the_middle(source: Source, *, task: int = -1) -> str:
+    """The choice in a round in which labels are judged: the second look at the same data, halfway."""
+    state: dict[str, Tensors] = {}
+    return [choice(context_of(source, remembered=state, task=task, number=number)) for number in (5, 6)][1]
 
 
 def choice(context: Context, *, allow_memory: bool = True) -> str:
@@ -70,35 +96,49 @@ def families(line: str) -> set[str]:
         (EVEN, 0.0, 0, {"continual"}),
         (TAIL, 0.0, 0, {"long-tail", "continual"}),
         (EVEN, 0.5, 2, {"noisy", "continual"}),
-        ([0] * 150 + [1] * 40 + [2] * 10 + [3] * 4, 0.3, -1, {"long-tail", "noisy"}),
+        ([0] * 150 + [1] * 40 + [2] * 10 + [3] * 4, 0.4, -1, {"long-tail"}),  # a tail comes first
         ([0, 1, 2, 3] * 2, 0.0, -1, set()),
         ([2] * 40, 0.0, -1, set()),
     ],
 )
 def test_what_is_chosen_is_of_the_kind_that_fits(labels: list[int], wrong: float, task: int, wanted: set[str]) -> None:
-    assert families(choice(context_of(data_of(labels, wrong=wrong), task=task))) == wanted
+    assert families(in_the_middle(data_of(labels, wrong=wrong), task=task)) == wanted
 
 
-def letters(*, easy: bool, wrong: float = 0.0) -> Context:
-    """26 classes, each of four clouds in 16 features: too many for 120 steps, unless their middles lie far apart."""
-    generator = torch.Generator().manual_seed(4)
-    middles = torch.randn(26 * (1 if easy else 4), 16, generator=generator) * (6.0 if easy else 1.5)
-    cloud = torch.randint(len(middles), (2000,), generator=generator)
-    x = middles[cloud] + torch.randn(2000, 16, generator=generator)
-    y = cloud % 26
-    flipped = torch.rand(2000, generator=generator) < wrong
-    y[flipped] = (y[flipped] + torch.randint(1, 26, (int(flipped.sum()),), generator=generator)) % 26
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 26))
-    return Context(model, Arrays(x, y, CPU), TrainerSettings(method=AUTO), 26, torch.Generator(), round=1)
-
-
-def test_a_task_that_the_look_has_not_learnt_is_not_taken_for_wrong_labels(caplog: pytest.LogCaptureFixture) -> None:
+def test_labels_are_not_judged_by_a_model_that_still_learns(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert choice(letters(easy=False)) == "plain"
-    assert "has not learnt the task yet" in caplog.text
-    assert choice(letters(easy=True)) == "plain"
-    assert families(choice(letters(easy=True, wrong=0.5))) == {"noisy"}
+    state: dict[str, Tensors] = {}
+    data = data_of(EVEN, wrong=0.5)
+    looks = [(5, False), (6, True), (7, True)]
+    found = [choice(context_of(data, remembered=state, number=at, learnt=learnt)) for at, learnt in looks]
+    assert found == ["plain", "plain", "gce"]
+
+
+@pytest.mark.parametrize("labels", [EVEN, TAIL], ids=["even", "tail"])
+def test_a_model_that_has_learnt_nothing_makes_nobody_noisy(labels: list[int]) -> None:
+    """It contradicts three labels in four, and its figures say that it errs, not the labels."""
+    state: dict[str, Tensors] = {}
+    found = [choice(context_of(data_of(labels), remembered=state, number=at, learnt=at > 8)) for at in range(1, 11)]
+    assert families(found[-1]) == ({"long-tail"} if labels is TAIL else set())
+
+
+def test_labels_are_judged_in_the_middle_of_a_run_and_no_earlier(caplog: pytest.LogCaptureFixture) -> None:
+    """What wrong labels cost comes late, what parts against them cost comes early."""
+    caplog.set_level(logging.INFO)
+    state: dict[str, Tensors] = {}
+    data = data_of(EVEN, wrong=0.5)
+    chosen = [choice(context_of(data, remembered=state, number=number)) for number in range(1, 11)]
+    assert chosen == ["plain"] * 5 + ["gce"] * 5
+    assert [record.getMessage().split(",")[0] for record in caplog.records] == ["round 1", "round 6"]
+
+
+def test_a_choice_of_an_earlier_version_is_made_anew() -> None:
+    state: dict[str, Tensors] = {}
+    data = data_of(EVEN)
+    choice(context_of(data, remembered=state, number=1))
+    del state[AUTO]["looks"]
+    state[AUTO]["line"] = torch.tensor(list(b"gce"), dtype=torch.uint8)
+    assert choice(context_of(data, remembered=state, number=2)) == "plain"
 
 
 def test_every_choice_there_is_can_be_read_and_the_last_needs_nothing_rare() -> None:
@@ -112,14 +152,14 @@ def test_every_choice_there_is_can_be_read_and_the_last_needs_nothing_rare() -> 
 
 def test_a_choice_stays_as_long_as_the_data_and_moves_no_random_number(monkeypatch: pytest.MonkeyPatch) -> None:
     state: dict[str, Tensors] = {}
-    context = context_of(data_of(TAIL), remembered=state)
+    context = context_of(data_of(TAIL), remembered=state, rounds=100)
     torch.manual_seed(5)
     first = choice(context)
     draw = torch.rand(3)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(3), draw)
     monkeypatch.setattr("roughfed.client.trainer.training.choose.PROBES", {})  # a look would find nothing to look with
-    assert choice(context_of(data_of(TAIL), remembered=state, number=2)) == first
+    assert choice(context_of(data_of(TAIL), remembered=state, number=2, rounds=100)) == first
 
 
 def test_other_data_are_looked_at_again_and_what_was_found_stays_for_a_while() -> None:
@@ -156,10 +196,10 @@ def test_behind_a_loader_it_takes_what_needs_no_labels_at_hand() -> None:
     arrays = data_of(EVEN, wrong=0.5)
     batch = arrays.gather(torch.arange(len(EVEN)))
     loader = open_source(DataLoader(TensorDataset(batch.x, batch.y), 32), CPU, torch.float32)
-    assert families(choice(context_of(loader))) == {"noisy"}
+    assert families(in_the_middle(loader)) == {"noisy"}
     tail = data_of(TAIL).gather(torch.arange(len(TAIL)))
     loader = open_source(DataLoader(TensorDataset(tail.x, tail.y), 32), CPU, torch.float32)
-    assert choice(context_of(loader)) == "plain"
+    assert in_the_middle(loader) == "plain"
 
 
 def test_a_regression_has_nothing_to_choose_from() -> None:
@@ -173,20 +213,6 @@ def test_a_look_goes_by_so_many_examples_at_most_and_by_the_same_ones() -> None:
     first, again = sample_of(context_of(many)), sample_of(context_of(many))
     assert len(first.y) == MOST < many.num_examples
     assert torch.equal(first.x, again.x)
-
-
-def test_predictions_are_of_copies_that_did_not_see_the_example() -> None:
-    """Labels without any reason in the inputs are predicted no better than by guessing."""
-    model, generator = net(), torch.Generator().manual_seed(3)
-    x, y = torch.randn(400, 8, generator=generator), torch.randint(C, (400,), generator=generator)
-    before = [p.clone() for p in model.parameters()]
-    found = out_of_fold(model, x, y, C)
-    assert torch.equal(found, out_of_fold(model, x, y, C))
-    assert torch.allclose(found.sum(dim=2), torch.ones(2, 400))
-    assert not torch.equal(found[0], found[1])
-    assert float((found.argmax(dim=2) == y).float().mean()) < 0.35
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
-    assert all(p.grad is None for p in model.parameters())
 
 
 @pytest.mark.parametrize("probe", PROBES)
