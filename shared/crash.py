@@ -19,7 +19,7 @@ SERVER_POINTS = {
     "upload-partial": "a first chunk of an upload is on disk",
     "upload-complete": "all bytes are on disk and synced, the receipt is not journaled",
     "receipt-journaled": "the receipt is journaled, not sent",
-    "defence-noted": "what the defence remembers of a round is journaled, its verdict is not",
+    "defence-noted": "the defence has judged, neither its verdict nor what it remembers is journaled",
     "sets-journaled": "the accepted and excluded sets are journaled, nothing is combined",
     "model-written": "the next model is on disk, not committed",
     "committed": "the next version is committed, nobody was told",

@@ -128,7 +128,8 @@ class Journal:
     def attach(self, work: Work) -> None:
         """Give `work` to whatever is written next: one commit for both, all of it or nothing.
 
-        For a fact that means nothing without the next one. Until then nobody reads it, and a crash forgets it.
+        For a fact that means nothing without the next one. Until then nobody can read it; a crash, or a next write that
+        the disk refuses, forgets it.
         """
         self._attached.append(work)
 
@@ -154,8 +155,6 @@ class Journal:
     def close(self) -> None:
         """Finish what is waiting and close."""
         self._closed = True
-        for work in self._attached:
-            self._queue.put((work, lambda _, __: None))
         self._queue.put(None)
         self._thread.join()
         self._writer_db.close()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from roughfed.client.trainer.examples.probe_sample import ProbeResult, Sample, stands
+from roughfed.client.trainer.examples.replay_buffer import logits_of
 from roughfed.client.trainer.labels.noise import concentration, confident_joint
 from roughfed.client.trainer.parts import Tensors
 
@@ -54,11 +55,12 @@ def labels(sample: Sample, kept: Tensors) -> ProbeResult:
         return _unknown(f"the model still learns, it is right about {right:.0%} of the labels", kept)
     joint = confident_joint(y, probabilities)
     measure = min(1 - right, float(1 - joint.trace())) / (1 - 1 / classes)
+    known = "paired" in kept and bool(kept.get("found", torch.tensor(False)))
     found = stands(measure, SHARE, kept)
     say = f"the model contradicts labels {measure:.2f} times as often as guessing would"
     if not found:
         return ProbeResult(found, f"{say}: no more wrong ones than it may err itself")
-    paired = classes >= MANY and concentration(joint) > PAIRED
+    paired = bool(kept["paired"]) if known else classes >= MANY and concentration(joint) > PAIRED
     kept["paired"] = torch.tensor(paired)
     return ProbeResult(found, f"{say}: many are wrong, {'in pairs' if paired else 'evenly'}", paired)
 
@@ -69,12 +71,11 @@ def _unknown(why: str, kept: Tensors) -> ProbeResult:
     return ProbeResult(found, why, paired)
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: a forward pass may keep a table that a training goes on with
 def _predicted(sample: Sample) -> Tensor:
     """What the model takes the examples for: probabilities, float32 [N, C] on the CPU; the mean of experts."""
     training = sample.model.training
     sample.model.eval()
     found = [sample.model(x).float() for x in torch.split(sample.x, _CHUNK)]
     sample.model.train(training)
-    logits = torch.cat([each.mean(dim=0) if each.dim() == 3 else each for each in found])
-    return logits.softmax(dim=1).cpu()
+    return torch.cat([logits_of(each) for each in found]).softmax(dim=1).cpu()

@@ -86,9 +86,11 @@ def chosen(context: Context, *, allow_memory: bool) -> Composition:
     sample = sample_of(context)
     looks = int(context.progress * LOOKS)
     changed = _changed(sample, context, kept)
-    if not (changed or looks > int(kept["looks"])):
+    if not (changed or looks != int(kept["looks"])):
         return _usable(_read(kept), context, allow_memory=allow_memory)
-    if changed:
+    if "looks" not in kept:
+        context.state(f"{AUTO}-noisy").clear()  # of nobody, or of an earlier version, which found more than there was
+    elif changed:
         context.state(f"{AUTO}-noisy").pop("right", None)  # of other data
     findings = {name: probe(sample, context.state(f"{AUTO}-{name}")) for name, probe in PROBES.items()}
     candidates = list(_candidates(findings))

@@ -79,8 +79,8 @@ class Riders:
         rows = self._journal.read(sql, round_number)
         return unpack(rows[0]["state"]) if rows else {SEED: np.array([float(secrets.randbits(52))])}
 
-    def keep(self, round_number: int, state: State, watched: Watched) -> None:
-        """Journal a round with its verdicts, and drop what nobody can ask for any more: two states are kept."""
+    async def keep(self, round_number: int, state: State, watched: Watched) -> None:
+        """Journal a round, and drop what nobody can ask for any more: the two last states are kept."""
         found = [dict(watched.flags), watched.evidence, dict(watched.twins), list(watched.out), list(watched.seen)]
         row = (round_number, pack(state), json.dumps(found, sort_keys=True))
 
@@ -89,7 +89,7 @@ class Riders:
             sql = "UPDATE riders SET state = x'' WHERE round < (SELECT MAX(round) FROM riders WHERE round < ?)"
             db.execute(sql, (round_number,))
 
-        self._journal.attach(work)
+        await self._journal.write(work)
 
     def told(self, round_number: int) -> Watched | None:
         """What a round said; None where it was not looked at."""
@@ -123,7 +123,7 @@ class FreeRiders(Extension):
             watched = watched.with_more(found, view.names, self._left_out(view, found.flags))
         if self.riders.told(round_.number) is None:
             self._log(round_, watched)
-        self.riders.keep(round_.number, state, watched)
+        await self.riders.keep(round_.number, state, watched)
         if not watched.out:
             return views
         return {name: view.only(set(view.names) - set(watched.out)) for name, view in views.items()}

@@ -249,15 +249,6 @@ def test_what_is_attached_stands_or_falls_with_what_comes_next(journal: Journal)
     assert facts(journal) == ["c", "d"]
 
 
-def test_closing_commits_what_is_attached(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "journal.db", SCHEMA)
-    attach(journal, "a")
-    journal.close()
-    again = Journal(tmp_path / "journal.db", SCHEMA)
-    assert facts(again) == ["a"]
-    again.close()
-
-
 def test_a_journal_is_not_settled_while_a_write_is_under_way_that_nobody_waits_for(journal: Journal) -> None:
     door = threading.Event()
 

@@ -132,11 +132,20 @@ def test_labels_are_judged_in_the_middle_of_a_run_and_no_earlier(caplog: pytest.
     assert [record.getMessage().split(",")[0] for record in caplog.records] == ["round 1", "round 6"]
 
 
+def test_labels_are_judged_again_where_a_run_was_made_longer() -> None:
+    state: dict[str, Tensors] = {}
+    data = data_of(EVEN, wrong=0.5)
+    assert choice(context_of(data, remembered=state, number=10, rounds=10)) == "plain"  # the first look
+    found = [choice(context_of(data, remembered=state, number=at, rounds=100)) for at in range(11, 61)]
+    assert found[-1] == "gce"
+
+
 def test_a_choice_of_an_earlier_version_is_made_anew() -> None:
     state: dict[str, Tensors] = {}
     data = data_of(EVEN)
     choice(context_of(data, remembered=state, number=1))
     del state[AUTO]["looks"]
+    state[f"{AUTO}-noisy"]["found"] = torch.tensor(True)
     state[AUTO]["line"] = torch.tensor(list(b"gce"), dtype=torch.uint8)
     assert choice(context_of(data, remembered=state, number=2)) == "plain"
 
