@@ -62,14 +62,15 @@ class PlainScreen:
         return nullcontext()
 
     def changed(self) -> None:
-        """Print what is new. A round waits for its evaluation, which may come after the next one began."""
+        """Print what is new. A round waits for its summary and evaluation, which may come after the next began."""
         scene = self._scene
         if scene.stage != self._stage:
             self._stage = scene.stage
             self._print(f"{scene.stage} ({seconds(time.monotonic() - scene.began)})")
         while self._printed < len(scene.rounds):
             r = scene.rounds[self._printed]
-            if r.accuracy is None and r.outcome == "committed" and r is scene.rounds[-1] and not scene.over:
+            known = r.accuracy is not None and r.seconds
+            if not known and r.outcome == "committed" and r is scene.rounds[-1] and not scene.over:
                 return
             accuracy = f"accuracy {percent(r.accuracy)}" if r.accuracy is not None else "not evaluated"
             counted = f"{len(r.accepted)} of {len(r.participants)} clients"

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,8 @@ def test_without_a_terminal_each_round_is_one_line_once_it_is_evaluated() -> Non
 
     assert len(told()) == len(told()) == 1
     scene.rounds = [a_round(1, None)]
+    assert len(told()) == 1
+    scene.rounds = [replace(a_round(1, 0.5), seconds=0.0)]  # its clients evaluated, its summary is not journaled yet
     assert len(told()) == 1
     scene.rounds = [a_round(1, 0.5)]
     assert told()[1:] == ["round 1 of 3: committed, accuracy 50 %, 2 of 2 clients, up 1 KiB, down 2 KiB, 500 ms"]
