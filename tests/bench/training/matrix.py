@@ -133,7 +133,7 @@ def run_matrix(options: MatrixOptions, *, say: Callable[[str, Mapping[str, objec
     methods = (PLAIN, *(m for m in options.methods or METHODS if m != PLAIN))
     results: dict[str, dict[str, dict[str, Any]]] = {}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.workers, mp_context=context, initializer=_alone) as pool:
+    with ProcessPoolExecutor(options.workers, mp_context=context, initializer=_lower_priority) as pool:
         games = [
             Game(one, cell, method, seed, options.clients, options.examples, options.rounds)
             for one, cell in product(data, cells)
@@ -151,7 +151,7 @@ def run_matrix(options: MatrixOptions, *, say: Callable[[str, Mapping[str, objec
     return {"bench": "matrix", **asdict(options), "results": results, "worst": worst, "machine": machine()}
 
 
-def _alone() -> None:
+def _lower_priority() -> None:
     os.nice(5)
 
 
