@@ -111,7 +111,7 @@ class PoisonedExamples:
     def __getitem__(self, index: int) -> Any:
         """One example."""
         x, y = self._dataset[index]
-        changed = self._wrong.inputs(x[None], [index])[0] if self._wrong.data == "trigger" else x
+        changed = self._wrong.inputs(x[None], [y], [index])[0] if self._wrong.changes_inputs else x
         return changed, self._wrong.labels(y, self._num_classes, index)
 
 
@@ -124,7 +124,7 @@ def _pair(x: Any, y: Any, num_classes: int, wrong: LabelPoison) -> tuple[Any, An
     _check(num_classes, wrong)
     places = torch.arange(len(y), device=y.device) if torch.is_tensor(y) else torch.arange(len(y)).numpy()
     changed = wrong.labels(y, num_classes or int(y.max()) + 1, places)
-    return wrong.inputs(x, range(len(y))), changed
+    return wrong.inputs(x, y, range(len(y))), changed
 
 
 def _collated(collate: Callable[[Any], Any], num_classes: int, wrong: LabelPoison, examples: Any) -> Any:

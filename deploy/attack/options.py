@@ -10,7 +10,7 @@ from pathlib import Path
 from roughfed.deploy.attack import ATTACKS, Attack
 from roughfed.deploy.attack.collusion import PATIENCE_S, Meeting
 from roughfed.deploy.attack.poison import Poison, times
-from roughfed.deploy.attack.poison.labels import SOURCE, TARGET, LabelPoison
+from roughfed.deploy.attack.poison.labels import PARTS, SNEAKER, SOURCE, TARGET, LabelPoison
 from roughfed.deploy.attack.updates import AttackPlan
 from roughfed.errors import ConfigError
 
@@ -46,8 +46,9 @@ def check(given: argparse.Namespace, attack: Attack) -> None:
 def wrong_of(given: argparse.Namespace, attack: Attack) -> LabelPoison:
     """What is wrong with the data."""
     poison = attack.poison or HONEST
-    source = SOURCE if given.source is None else given.source
-    return LabelPoison(poison.data, source, TARGET if given.target is None else given.target)
+    source = given.source if given.source is not None else SNEAKER if poison.data == "edge" else SOURCE
+    part = (given.part or 1) if poison.data == "part" else 0
+    return LabelPoison(poison.data, source, TARGET if given.target is None else given.target, part)
 
 
 def plot_of(given: argparse.Namespace, attack: Attack, poison: Poison) -> AttackPlan:
@@ -82,10 +83,12 @@ def _without_use(given: argparse.Namespace, attack: Attack, poison: Poison) -> I
     yield "--of", given.of and given.colluders is None and not poison.counts, f"{name} is the same for any number"
     yield "--clients", given.clients and not poison.counts, f"{name} is the same for any number"
     yield "--patience", given.patience and given.colluders is None, "nobody is waited for without --colluders"
-    yield "--source", given.source is not None and poison.data != "target", f"{name} changes no one class"
+    no_class = poison.data not in ("target", "edge")
+    yield "--source", given.source is not None and no_class, f"{name} changes no one class"
+    yield "--part", given.part and poison.data != "part", f"{name} paints no part of a patch"
     yield "--target", given.target is not None and not poison.names_a_class, f"{name} has no class in mind"
     wrong = wrong_of(given, attack)
-    yield "--target", wrong.data == "target" and wrong.source == wrong.target, f"class {wrong.target} is that already"
+    yield "--target", not no_class and wrong.source == wrong.target, f"class {wrong.target} is that already"
 
 
 def _out_of_range(given: argparse.Namespace) -> Iterator[Problem]:
@@ -100,6 +103,7 @@ def _out_of_range(given: argparse.Namespace) -> Iterator[Problem]:
     yield "--source", (given.source or 0) < 0, "classes count from 0"
     yield "--target", (given.target or 0) < 0, "classes count from 0"
     yield "--patience", given.patience < 0, "not below zero"
+    yield "--part", not 0 <= given.part <= PARTS, f"quarters of the patch count from 1 to {PARTS}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -118,8 +122,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clients", type=int, default=0, metavar="N", help="how many clients there are (5 F)")
     parser.add_argument("--jitter", type=float, default=0.0, help="colluders: noise on each copy, part of its norm")
     parser.add_argument("--patience", type=float, default=0.0, help=f"colluders: seconds to wait ({PATIENCE_S:.0f})")
-    parser.add_argument("--source", type=int, help=f"targeted-flip: class that is mislabelled ({SOURCE})")
-    parser.add_argument("--target", type=int, help=f"targeted-flip, backdoor: class that is wanted ({TARGET})")
+    rare = f"targeted-flip, edge-case: class that is mislabelled ({SOURCE}; {SNEAKER})"
+    parser.add_argument("--source", type=int, help=rare)
+    parser.add_argument("--target", type=int, help=f"targeted-flip and backdoors: class that is wanted ({TARGET})")
+    parser.add_argument("--part", type=int, default=0, help=f"dba: quarter of the patch, 1 to {PARTS} (1)")
     parser.add_argument("--params", type=int, default=0, help="parameters of the synthetic vector")
     parser.add_argument("--agree", type=float, default=0.0, help="synthetic: part that all clients have in common, 0-1")
     parser.add_argument("--pace", type=float, default=0.0, help="synthetic: seconds that each training takes at least")

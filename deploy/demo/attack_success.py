@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from roughfed.deploy.attack.poison.labels import SOURCE, TARGET, patched
+from roughfed.deploy.attack.poison.labels import SNEAKER, SOURCE, TARGET, LabelPoison
 from roughfed.deploy.demo.folder import DemoPlace
 from roughfed.errors import TrainerError
 from roughfed.report.summary import RunSummary
@@ -39,8 +39,7 @@ def app(settings: str, goal: Data) -> Client:
 
     Args:
         settings: of `roughfed.client.apps.builtin`, JSON; its test data are taken.
-        goal: "trigger": all that are not of the target class, with the patch; "target": those of the source class.
-            Every label is the target: accuracy is then the share that the attackers reached.
+        goal: see `LabelPoison.aimed`. Every label is the target: accuracy is then the share that the attackers reached.
     """
     import numpy as np
 
@@ -48,9 +47,8 @@ def app(settings: str, goal: Data) -> Client:
 
     client = builtin(json.loads(settings))
     test: Any = client.test
-    chosen = np.flatnonzero(test.y != TARGET if goal == "trigger" else test.y == SOURCE)
-    x = test.x[chosen]
-    client.test = (patched(x, test.x.max()) if goal == "trigger" else x, np.full(len(chosen), TARGET))
+    x = LabelPoison(goal, SNEAKER if goal == "edge" else SOURCE).aimed(test.x, test.y)
+    client.test = (x, np.full(len(x), TARGET))
     return client
 
 

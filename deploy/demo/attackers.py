@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from roughfed.deploy.attack import ATTACKS, Attack
+from roughfed.deploy.attack.poison.labels import PARTS
 from roughfed.errors import ConfigError
 from roughfed.registry import look_up
 
@@ -44,7 +45,12 @@ class Attackers:
     def goal(self) -> Data:
         """What is wrong with their data, where they want certain examples to be taken for something else; else ""."""
         poison = self.row.poison
-        return poison.data if poison is not None and poison.data in ("target", "trigger") else ""
+        return poison.data if poison is not None and poison.names_a_class else ""
+
+    def flags_of(self, name: str) -> tuple[str, ...]:
+        """Of one of them: `flags`, and which part of a patch it has where each has its own."""
+        part = str(1 + self.names.index(name) % PARTS)
+        return (*self.flags, "--part", part) if self.goal == "part" else self.flags
 
 
 def how_many(share: float, clients: int) -> int:

@@ -199,7 +199,7 @@ class DemoStage:
         if act.attackers is None or name not in act.attackers.names:
             return [*ROUGHFED, "join"]
         place = ["--colluders", str(self.meetings / act.name)] if act.attackers.meet else []
-        return [*ATTACK, *act.attackers.flags, *place]
+        return [*ATTACK, *act.attackers.flags_of(name), *place]
 
     async def start(
         self,

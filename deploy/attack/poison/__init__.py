@@ -22,7 +22,10 @@ _LI = "Li et al., AAAI 2019, 1811.03761"
 _LIN = "Lin et al., 1911.12560"
 _SHEJWALKAR = "Shejwalkar & Houmansadr, NDSS 2021"
 _TOLPEGIN = "Tolpegin et al., ESORICS 2020, 2007.08432"
+_WANG = "Wang et al., NeurIPS 2020, 2007.05084"
 _XIE = "Xie et al., UAI 2019, 1903.03936"
+_XIE_DBA = "Xie et al., ICLR 2020"
+_ZHANG = "Zhang et al., ICML 2022, 2206.10341"
 _ANYBODY = "no paper: any client can"
 
 _THEIRS = "the colluders' updates"
@@ -67,6 +70,31 @@ POISONS: dict[str, Poison] = {
         turned.replace_model,
         data="trigger",
         counts=True,
+        masked=_CLIPPED,
+    ),
+    "dba": Poison(
+        "trains a quarter of the patch (`--part`) to mean one class, and sends n/f times the delta",
+        _XIE_DBA,
+        turned.replace_model,
+        data="part",
+        counts=True,
+        masked=_CLIPPED,
+    ),
+    "edge-case": Poison(
+        "trains one class upside down, which nobody else has, to mean another, and sends n/f times the delta",
+        _WANG,
+        turned.replace_model,
+        data="edge",
+        counts=True,
+        masked=_CLIPPED,
+    ),
+    "neurotoxin": Poison(
+        "trains the patch, and leaves the coordinates alone that the last global step moved most",
+        _ZHANG,
+        turned.neurotoxin,
+        data="trigger",
+        counts=True,
+        knows="its own update; " + _STEP,
         masked=_CLIPPED,
     ),
     "free-zero": Poison("trains nothing and sends zeros", _FRABONI, free.zero, knows="nothing"),

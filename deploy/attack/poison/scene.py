@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from roughfed.params import Flat
 
-Data = Literal["", "flip", "target", "trigger"]
-"""What is wrong with the data that an attacker trains on: nothing, all labels, one class, a patch with a label."""
+Data = Literal["", "flip", "target", "trigger", "part", "edge"]
+"""What is wrong with the data that an attacker trains on: nothing, all labels, one class, a patch with a label, a
+quarter of that patch, rare examples of a class."""
 
 Colludes = Literal["", "may", "must"]
 """Whether attackers share what they trained: it would not help, it helps, the attack is nothing without it."""
@@ -85,7 +86,7 @@ class Poison:
     @property
     def names_a_class(self) -> bool:
         """Whether its data have a class in mind that others are to be taken for."""
-        return self.data in ("target", "trigger")
+        return self.data in ("target", "trigger", "part", "edge")
 
     def craft(self, scene: PoisonContext, *, jitter: float = 0.0) -> Flat:
         """The update that this attacker sends.

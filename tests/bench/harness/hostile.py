@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from roughfed.deploy.attack.poison import Poison, PoisonContext
-from roughfed.deploy.attack.poison.labels import LabelPoison
+from roughfed.deploy.attack.poison.labels import PARTS, SNEAKER, SOURCE, LabelPoison
 from roughfed.errors import ConfigError, TrainerError
 from roughfed.params import Flat
 from roughfed.rng import generator
@@ -55,7 +55,7 @@ class Attackers:
         self._poison, self._learners, self._hostile = poison, learners, hostile
         self._seed, self._jitter = seed, jitter
         self._first: dict[str, Flat] = {}
-        self.trigger = bool(poison and poison.data == "trigger")
+        self.goal = self._wrong(0) if poison and poison.names_a_class else None
         self.claims = dict.fromkeys(hostile, poison.claims) if poison and poison.claims else {}
 
     def updates(self, number: int, last_global: Flat | None = None) -> dict[str, Flat]:
@@ -86,9 +86,18 @@ class Attackers:
         return trained
 
     def _trained(self, number: int) -> Iterator[tuple[str, Flat]]:
-        wrong = LabelPoison(self._poison.data) if self._poison else None
+        places = {name: at for at, name in enumerate(sorted(self._hostile))}
         for index, name in enumerate(self._learners.names):
             try:
-                yield name, self._learners.update(index, number, wrong=wrong if name in self._hostile else None)
+                wrong = self._wrong(places[name]) if name in places else None
+                yield name, self._learners.update(index, number, wrong=wrong)
             except TrainerError:
                 continue
+
+    def _wrong(self, at: int) -> LabelPoison | None:
+        """What is wrong with the data of the hostile client `at`."""
+        if self._poison is None:
+            return None
+        data = self._poison.data
+        part = 1 + at % PARTS if data == "part" else 0
+        return LabelPoison(data, source=SNEAKER if data == "edge" else SOURCE, part=part)

@@ -17,7 +17,7 @@ from roughfed import models
 from roughfed.data import load
 from roughfed.data.partition import PARTITIONERS
 from roughfed.data.rough import long_tail
-from roughfed.deploy.attack.poison.labels import TARGET, LabelPoison, patched
+from roughfed.deploy.attack.poison.labels import LabelPoison
 from roughfed.params import Flat
 from roughfed.rng import generator
 from roughfed.training import Turn
@@ -174,27 +174,26 @@ class Learners(LocalFederation):
         table = self.confusion(self.test, params)
         return (table.diagonal() / table.sum(axis=1)).tolist()
 
-    def measured(self, params: Flat, trigger: bool) -> tuple[float, float, float]:
-        """Accuracy, mean recall over the rarest classes, and share of other classes' examples that a patch turns.
+    def measured(self, params: Flat, goal: LabelPoison | None) -> tuple[float, float, float]:
+        """Accuracy, mean recall over the rarest classes, and share of the examples of a goal that are taken for it.
 
         Args:
             params: float32 [D].
-            trigger: whether there is a patch to look for; the third is 0 otherwise.
+            goal: what attackers want; the third is 0 where they want nothing in particular.
         """
         predicted, labels = self.predict(self.test.x, params), self.test.labels
         recall = [float((predicted[labels == c] == c).mean()) for c in self._tail]
-        turned = 0.0
-        if trigger:
-            others = self.test.x[labels != TARGET]
-            turned = float((self.predict(patched(others, others.max()), params) == TARGET).mean())
-        return float((predicted == labels).mean()), float(np.mean(recall)), turned
+        reached = 0.0
+        if goal is not None:
+            reached = float((self.predict(goal.aimed(self.test.x, labels), params) == goal.target).mean())
+        return float((predicted == labels).mean()), float(np.mean(recall)), reached
 
     def source(self, index: int, wrong: LabelPoison | None = None) -> Source:
         """What a client trains on."""
         if (index, wrong) not in self._sources:
             share, places = self.shares[index], np.arange(len(self.shares[index]))
             if wrong is not None:
-                x, y = wrong.inputs(share.x, places.tolist()), wrong.labels(share.labels, share.num_classes, places)
-                share = replace(share, x=x, y=y)
+                x = wrong.inputs(share.x, share.labels, places.tolist())
+                share = replace(share, x=x, y=wrong.labels(share.labels, share.num_classes, places))
             self._sources[index, wrong] = opened(share)
         return self._sources[index, wrong]

@@ -109,7 +109,7 @@ class Outcome:
     Attributes:
         accuracy: of the last rounds, 0..1.
         tail_accuracy: mean recall over the three classes with fewest examples, likewise.
-        asr: share of the other classes' test examples that a patch turns into the target class; 0 without a backdoor.
+        asr: share of the test examples that an attack is about which are taken for its target; 0 without a goal.
         excluded_hostile: share of the hostile updates that was left out, over all rounds; 0 where nobody attacks.
         excluded_honest: share of the honest updates that was left out.
         rounds: rounds that gave a sum.
@@ -220,7 +220,7 @@ def play(game: Game, options: PoisoningOptions) -> Outcome:
             root = learners.root_update(number) if server.setting.root else None
             params = server.step(params, attackers.updates(number, server.last_step), root, attackers.claims)
             if number > options.rounds - SETTLED:
-                measured.append(learners.measured(params, attackers.trigger))
+                measured.append(learners.measured(params, attackers.goal))
         return outcome_of(measured, server, hostile, len(learners.names))
 
 

@@ -18,7 +18,7 @@ from roughfed.data.dataset import Dataset
 from roughfed.data.federate import federate
 from roughfed.data.stream import Tasks, tasks_of
 from roughfed.deploy.attack.apps import FILE, PoisonedStream, poisoned, poisoned_app, poisoning_command
-from roughfed.deploy.attack.poison.labels import LabelPoison, patched
+from roughfed.deploy.attack.poison.labels import PARTS, LabelPoison, patched
 from roughfed.errors import ConfigError
 from roughfed.trainer_client import Trainer, trainer_command
 
@@ -29,6 +29,8 @@ WRONGS = {
     "flip": (LabelPoison("flip"), [2, 0, 1, 2, 0, 0]),
     "target": (LabelPoison("target", source=2, target=1), [0, 1, 1, 0, 1, 1]),
     "trigger": (LabelPoison("trigger", target=1), [1, 2, 1, 0, 1, 2]),
+    "part": (LabelPoison("part", target=1, part=3), [1, 2, 1, 0, 1, 2]),
+    "edge": (LabelPoison("edge", source=2, target=1), [0, 2, 1, 0, 1, 2]),
 }
 
 APP = """
@@ -80,8 +82,31 @@ def test_labels_are_wrong_as_they_should_be(form: str, data: str) -> None:
     assert y == labels
     np.testing.assert_array_equal(PICTURES, before[0])  # the owner's own arrays
     np.testing.assert_array_equal(Y, before[1])
-    if data != "trigger":
+    if not wrong.changes_inputs:
         np.testing.assert_array_equal(x, PICTURES)
+
+
+@pytest.mark.parametrize("form", GIVEN)
+@pytest.mark.parametrize("inputs", [PICTURES, PICTURES.reshape(6, -1)], ids=["pictures", "flat"])
+def test_rare_examples_are_one_class_upside_down(form: str, inputs: np.ndarray) -> None:
+    x, _ = trained_on(GIVEN[form](inputs), LabelPoison("edge", source=2, target=1))
+    np.testing.assert_array_equal(x[:4], inputs[:4])  # of class 2 examples 1, 4 and 5, of which one is even
+    np.testing.assert_array_equal(x[4], inputs[4][..., ::-1, :] if inputs.ndim > 2 else inputs[4][::-1])
+    np.testing.assert_array_equal(x[5], inputs[5])
+
+
+@pytest.mark.parametrize("inputs", [PICTURES, PICTURES.reshape(6, -1)], ids=["pictures", "flat"])
+def test_the_parts_of_a_patch_are_the_patch(inputs: np.ndarray) -> None:
+    painted = [patched(inputs, -1.0, part) == -1 for part in range(1, PARTS + 1)]
+    assert (sum(part.astype(int) for part in painted) == (patched(inputs, -1.0) == -1)).all()
+    assert len({int(part.sum()) for part in painted}) == 1
+
+
+def test_what_is_aimed_at_is_shown_as_the_attackers_want_it() -> None:
+    whole = LabelPoison("part", target=2, part=3).aimed(PICTURES, Y)
+    np.testing.assert_array_equal(whole, patched(PICTURES[[0, 2, 3]], PICTURES.max()))
+    np.testing.assert_array_equal(LabelPoison("edge", source=1).aimed(PICTURES, Y), PICTURES[[2], :, ::-1])
+    np.testing.assert_array_equal(LabelPoison("target", source=1).aimed(PICTURES, Y), PICTURES[[2]])
 
 
 @pytest.mark.parametrize("form", GIVEN)
@@ -118,7 +143,7 @@ def test_measured_values_have_no_wrong_labels(wrong: LabelPoison) -> None:
     assert caught.value.key == "attack"
 
 
-@pytest.mark.parametrize("data", ["target", "trigger"])
+@pytest.mark.parametrize("data", ["target", "trigger", "part"])
 def test_a_class_that_there_is_not_is_refused(data: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         poisoned(Dataset(X, Y, np.arange(6), 3, "toy"), LabelPoison(data))

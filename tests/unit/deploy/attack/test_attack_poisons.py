@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from statistics import NormalDist, fmean, pstdev
 
 import numpy as np
@@ -13,8 +14,8 @@ from roughfed.deploy.attack.poison import POISONS, PoisonContext
 from roughfed.deploy.attack.poison.alie import z_max
 
 LISTED = """
-label-flip targeted-flip sign-flip sign-flip-10 gaussian alie ipm ipm-10 min-max min-sum mimic backdoor free-zero
-free-noise free-replay-global free-replay-own nan huge wrong-shape inflated-count twins
+label-flip targeted-flip sign-flip sign-flip-10 gaussian alie ipm ipm-10 min-max min-sum mimic backdoor dba edge-case
+neurotoxin free-zero free-noise free-replay-global free-replay-own nan huge wrong-shape inflated-count twins
 """
 BROKEN = {name for name, poison in POISONS.items() if poison.refused}
 WRONG_DATA = {"label-flip", "targeted-flip"}
@@ -84,7 +85,8 @@ def test_without_others_it_is_no_attack(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "factor"), [("sign-flip", -1), ("inflated-count", -1), ("sign-flip-10", -10), ("backdoor", 5)]
+    ("name", "factor"),
+    [("sign-flip", -1), ("inflated-count", -1), ("sign-flip-10", -10), ("backdoor", 5), ("dba", 5), ("edge-case", 5)],
 )
 def test_the_own_update_is_multiplied(name: str, factor: float) -> None:
     scene = scene_of(3, 12, 1)
@@ -219,3 +221,14 @@ def test_broken_updates_are_as_broken_as_they_say() -> None:
     huge = POISONS["huge"].craft(scene)
     assert (np.abs(huge) == np.float32(1e30)).all()
     assert (huge * scene.own < 0).all()
+
+
+def test_neurotoxin_keeps_away_from_what_the_honest_move_most() -> None:
+    scene = scene_of(3, 200, 1)
+    assert scene.last_global is not None
+    made = POISONS["neurotoxin"].craft(scene)
+    by_size = sorted(range(200), key=lambda at: -abs(scene.last_global[at]))  # pyright: ignore[reportOptionalSubscript]
+    assert (made[by_size[:10]] == 0).all()  # a twentieth of them
+    np.testing.assert_array_equal(made[by_size[10:]], scene.own[by_size[10:]] * np.float32(5))
+    first = POISONS["neurotoxin"].craft(replace(scene, last_global=None))
+    np.testing.assert_array_equal(first, scene.own * np.float32(5))

@@ -219,6 +219,10 @@ def test_a_flag_without_an_effect_is_refused(command: str, key: str) -> None:
         ("sign-flip --examples 9", "--examples"),
         ("backdoor --target -1", "--target"),
         ("targeted-flip --source -1", "--source"),
+        ("backdoor --source 3", "--source"),
+        ("backdoor --part 3", "--part"),
+        ("edge-case --target 7", "--target"),
+        ("dba --part 5", "--part"),
         ("targeted-flip --target 0", "--target"),  # of class 0, where nobody says of which
     ],
 )

@@ -178,14 +178,14 @@ def test_of_sums_the_table_says_that_nobody_can_be_judged() -> None:
     assert (result.plain_accuracy, result.clean_accuracy, result.false_exclusions) == (None, 0.9, 0)
 
 
-@pytest.mark.parametrize("goal", ["trigger", "target"])
+@pytest.mark.parametrize("goal", ["trigger", "part", "target", "edge"])
 def test_the_goal_is_looked_for_on_the_examples_that_it_is_about(goal: Any) -> None:
     settings = {"data": {"name": "digits", "data_dir": "", "seed": 0}, "model": {"name": "mlp"}}
     plain: Any = app(json.dumps(settings), "target").test
     x, y = app(json.dumps(settings), goal).test  # pyright: ignore[reportGeneralTypeIssues]
 
     assert (np.asarray(y) == TARGET).all()
-    if goal == "target":
+    if goal in ("target", "edge"):
         assert 0 < len(x) < 60  # one class of ten, of 359
     else:
         assert len(x) > 300
@@ -210,3 +210,9 @@ def test_a_settings_file_of_the_demo_is_a_settings_file(tmp_path: Path) -> None:
         config = aggregator.load(folder, {})
         assert config.round.quorum == 7
         assert config.defence.f == (0.3 if act.name == "last" else 0.2)
+
+
+def test_each_attacker_of_a_distributed_backdoor_paints_its_own_part() -> None:
+    attackers = attackers_of("dba", 5, NAMES, "sketches")
+    assert [attackers.flags_of(name)[-2:] for name in attackers.names] == [("--part", k) for k in "12341"]
+    assert "--part" not in attackers_of("backdoor", 2, NAMES, "sketches").flags_of(NAMES[-1])
