@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from roughfed.codec.clip_schedule import clip_share
 from roughfed.codec.plan import ChainParams, Lanes, check_lanes, clip_sigmas
 from roughfed.errors import RemoteProtocolError
 from roughfed.secagg.groups import ALONE, LARGEST
@@ -114,7 +115,8 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
     digest = bound_digest(signed.digest, header.tier)
     scope = "\0".join(tensors_of(header)).encode()  # those that send the same tensors share a rotation
     seed = hashlib.sha256(_CHAIN + signed.digest + scope).digest()
-    params = ChainParams(size, lanes, header.clip_norm, seed, header.keep_one_in)
+    share = clip_share(sketches=sees, keep_one_in=header.keep_one_in)
+    params = ChainParams(size, lanes, header.clip_norm, seed, header.keep_one_in, share)
     if header.sketch_dim * CODES_A_NUMBER > (told := min(params.sent, size)):  # the rotation pads: that tells nothing
         raise RemoteProtocolError(f"{header.sketch_dim} buckets for {told} codes", reason="header")
     statistics = read_statistics(header.statistics, header.levels)
@@ -136,7 +138,7 @@ def masking_of(signed: Signed, header: RoundHeader, *, size: int, server_key: by
 
 
 def sketch_of_update(delta: NDArray[np.float32], params: ChainParams, sketcher: Sketcher) -> NDArray[np.float64]:
-    """What the sketch of an update would claim if a client had sent it: clipped to C, rotated, rounded, sketched.
+    """What the sketch of an update would claim if a client had sent it: clipped, rotated, rounded, sketched.
 
     For rows of the server's own, of which nothing is masked: the dither follows from the round's public seed.
 

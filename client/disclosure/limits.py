@@ -144,9 +144,9 @@ def check_levels(levels: int, group: int, *, most: int) -> None:
         )
 
 
-def scale_of(clip_norm: float, share: float) -> float:
-    """What distances from a round's model are held against; `share`: of the update, that the clip let through."""
-    return max(clip_norm, LEAST * clip_norm / share)
+def scale_of(clip_norm: float, norm: float) -> float:
+    """What distances from a round's model are held against; `norm`: of the update before the clip, or more than it."""
+    return max(clip_norm, LEAST * norm)
 
 
 def is_close(distance: float, scale: float) -> bool:

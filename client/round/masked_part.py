@@ -231,7 +231,9 @@ class MaskedPart:
             digest, share = await to_the_end(self._mask, delta, given)
             await asyncio.gather(  # one commit
                 self._ctx.store.record_share(self._header.run, self._header.round, share),
-                self._disclosed.record_sent(self._header, scale_of(self._header.clip_norm, share)),
+                self._disclosed.record_sent(
+                    self._header, scale_of(self._header.clip_norm, self.masking.params.longest / share)
+                ),
             )
             await to_the_end(self._ahead.append, "masked", digest)
             crash.point("masked-written")
@@ -275,7 +277,7 @@ class MaskedPart:
         # Not synced: the record of their digest is, and bytes that a power cut took are a round that is sat out.
         store.write_update(self._header.round, data)
         drop_delta(delta)
-        return content_digest(data), min(1.0, masking.params.clip_norm / encoded.norm) if encoded.norm else 1.0
+        return content_digest(data), min(1.0, masking.params.longest / encoded.norm) if encoded.norm else 1.0
 
     def uploaded(self, statement: Signed) -> None:
         """What seed and sets must show of this client."""

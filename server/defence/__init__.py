@@ -48,7 +48,7 @@ CLIENTS: tuple[Rows, ...] = ("sketches", "updates")
 RULES: dict[str, Rule] = {
     "none": Rule("everybody counts", ALL, lambda _f: 1, lambda _view, _situation: Verdict()),
     "default": Rule(
-        "leaves out whom its last rounds speak against: copies, disagreement, length",
+        "leaves out whom its last rounds speak against: copies, pulling together, disagreement, length",
         CLIENTS,
         default.min_rows,
         default.judge,

@@ -1,4 +1,4 @@
-"""What speaks against a row, from round to round: copies, too little agreement with the others, too long a row.
+"""What speaks against a row, from round to round: copies, a few that pull together, disagreement, too long a row.
 
 n rows. One round's angles say little: local steps are noise for the most part, and sketches add to it. What a client
 does again and again says much, so the figures of its last rounds are added up.
@@ -23,6 +23,9 @@ but parallel, most of what their sketches show there is rounding, and honest row
 
 SHORT = 0.3
 """A row shorter than this part of the median counts as that long in cosines: the angle of next to nothing is noise."""
+
+CUT = 1.5
+"""Rows count as no longer than so many typical norms where it is asked how they pull."""
 
 DECAY, FORGOTTEN = 0.95, 100
 TINY = 1e-300
@@ -115,6 +118,39 @@ def agreement(gram: Gram, first: NDArray[np.intp], f: int) -> Values:
     return np.clip(found, -1, 1)
 
 
+def pulls(gram: Gram, first: NDArray[np.intp], f: int) -> Values:
+    """How hard the f rows that go most the way of each row pull together with it where the others do not go.
+
+    What f colluders do to a mean is their common part beyond that of all. So of each row is taken what it has across
+    the rows' geometric median, and what it has against it; what it has along it is nobody's fault. A row that is odd by
+    its data alone has nobody beside it there.
+
+    Args:
+        gram: inner products, float64 [n, n]; not changed.
+        first: who counts for the party of each row (`parties`), int [n].
+        f: colluders that are to be seen.
+
+    Returns:
+        float64 [n], the mean of the f largest inner products with other parties, none below 0, in units of the squared
+        typical norm; rows longer than `CUT` typical norms as if they were that long.
+    """
+    n, usual = len(gram), typical(gram)
+    if not usual:
+        return np.zeros(n)
+    norm = np.sqrt(np.maximum(gram.diagonal(), 0))
+    cut = np.minimum(1.0, CUT * usual / np.maximum(norm, TINY)) / usual
+    gram = gram * np.outer(cut, cut)
+    heads = first == np.arange(n)
+    weights = np.zeros(n)
+    weights[heads] = geometric_median(gram[np.ix_(heads, heads)])
+    along = gram @ weights / max(float(weights @ gram @ weights), TINY) ** 0.5
+    against = np.minimum(along, 0)
+    beyond = gram - np.outer(along, along) + np.outer(against, against)
+    other = heads[None, :] & (first[:, None] != first[None, :])
+    best = -np.sort(-np.where(other, np.maximum(beyond, 0), 0), axis=1)[:, : max(1, f)]
+    return best.mean(axis=1)
+
+
 def floored(gram: Gram) -> Values:
     """Norms, float64 [n], none below `SHORT` of the typical one; 1 where all rows are zero."""
     norm = np.sqrt(np.maximum(gram.diagonal(), 0))
@@ -139,7 +175,10 @@ class EvidenceTotals:
     def after(cls, state: State, names: Sequence[str], figures: Values) -> EvidenceTotals:
         """The record with this round's figures, float64 [n, k], whose number of columns must not change in a run."""
         width: int = figures.shape[1]
-        before = np.array([state.get(name, np.zeros(width + 2))[: width + 1] for name in names]).reshape(-1, width + 1)
+        kept = {
+            name: row for name, row in state.items() if len(row) == width + 2
+        }  # another version's count for nothing
+        before = np.array([kept.get(name, np.zeros(width + 2))[: width + 1] for name in names]).reshape(-1, width + 1)
         now = DECAY * before + np.column_stack([figures, np.ones(len(names))])
         return cls(names, now[:, :width], now[:, width])
 

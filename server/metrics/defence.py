@@ -8,8 +8,8 @@ from roughfed.server.metrics.recorder import PARTS, Recorder
 from roughfed.telemetry import WORK_S, Family, safely
 
 DEFENCE_REASONS = (
-    "copy", "disagrees", "long", "root", "norm-bound", "krum", "multi-krum", "bulyan", "fltrust", "flame", "dnc",
-    "foolsgold",
+    "copy", "together", "disagrees", "long", "root", "norm-bound", "krum", "multi-krum", "bulyan", "fltrust", "flame",
+    "dnc", "foolsgold",
 )  # fmt: skip
 """Why a listed rule leaves an update out; a rule from elsewhere counts under "other"."""
 

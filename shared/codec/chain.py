@@ -1,11 +1,12 @@
 """The codec of masked rounds: one client's update to integer codes, and the sum of many clients' codes to their mean.
 
-    u = delta + residual -> clip to C -> times w -> strided Hadamard -> shared subset -> stochastic rounding -> codes
+    u = delta + residual -> clip -> times w -> strided Hadamard -> shared subset -> stochastic rounding -> codes
     mean of deltas <- cut to D <- inverse Hadamard <- zero the rest <- centre, scale <- sum of codes
 
-The clip comes after the residual, so that what is sent never exceeds C. What the clip cut off is not fed back (it would
-wind up). The residual belongs to the next round only if this one counted: a client that was excluded, or whose group
-was void, keeps its old residual. Kept whole, its update would come back with twice the norm and be excluded again.
+The clip comes after the residual, so that what is sent never exceeds C, or the part of it that the round says. What the
+clip cut off is not fed back (it would wind up). The residual belongs to the next round only if this one counted: a
+client that was excluded, or whose group was void, keeps its old residual. Kept whole, its update would come back with
+twice the norm and be excluded again.
 
 w is the weight class of the client (docs/decisions/0011-weights.md): it puts w times its clipped update into the sum,
 which is divided by the sum of the weights. The residual stays in the units of an update of weight 1, so it never
@@ -45,7 +46,7 @@ class Encoded:
         codes: 0..L-1 in the lane type, [M].
         residual: clip(u) - decode(codes) / w, float32 [D]: the next round's residual *if* this round counts.
         norm: L2 norm of u, before the clip.
-        clipped: whether it was above C.
+        clipped: whether it was longer than may be sent (`ChainParams.longest`).
     """
 
     codes: Codes
@@ -84,7 +85,7 @@ def encode(
     rotate_back(work, params.layout, params.seed)
     if weight != 1.0:
         work *= np.float32(1 / weight)
-    return Encoded(codes, work[: params.size], norm, norm > params.clip_norm)
+    return Encoded(codes, work[: params.size], norm, norm > params.longest)
 
 
 def codes_of(delta: Flat, params: ChainParams, *, secret: bytes) -> Codes:
@@ -110,7 +111,7 @@ def _codes(
     norm = math.sqrt(sums[0])
     if not math.isfinite(norm):
         raise LocalProtocolError("the update is not finite: NaN, infinite or absurdly large values")
-    scale = weight * (params.clip_norm / norm if norm > params.clip_norm else 1.0)
+    scale = weight * (params.longest / norm if norm > params.longest else 1.0)
     rotate(work, layout, params.seed, scale=scale)
     return round_rows(work, kept_rows(params), params, secret=secret), norm
 

@@ -22,6 +22,10 @@ WANTED_UNCLIPPED = 0.8  # share of clients whose update should pass whole
 HEADROOM = 1.25  # C above the norm of the client at that share: a saturated norm still lets C grow
 STICKS_OUT = 2.5  # C at least this many median norms: an update that was cut to C still sticks out of the others
 
+CLIP_SHARE = 0.5
+"""Clients cut their updates to this part of C where the server sees sketches: 1.25 median norms. C stays the range of
+the codes, so that who cuts nothing is seen to be longer than any honest client can be."""
+
 _SLACK = 1e-9  # for the rounding of a product
 
 
@@ -45,6 +49,11 @@ class ClipLimits:
         if not 0 < self.floor <= self.ceiling < math.inf:
             cause = f"no clip norm lies between {self.floor} and {self.ceiling}"
             raise ConfigError(cause, key="privacy.clip_norm", cure="0 < floor <= ceiling")
+
+
+def clip_share(*, sketches: bool, keep_one_in: int) -> float:
+    """The part of C that updates are cut to; 1 where C does not stick out of the norms, or nobody sees them."""
+    return CLIP_SHARE if sketches and keep_one_in == 1 else 1.0
 
 
 def max_step(number: int) -> float:

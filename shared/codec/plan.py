@@ -90,9 +90,10 @@ class ChainParams:
     Attributes:
         size: D.
         lanes: the codes.
-        clip_norm: C, the largest L2 norm of what is sent.
+        clip_norm: C, the largest L2 norm that the codes can show.
         seed: 32 public bytes, fresh every round: signs of the rotation and the subset.
         keep_one_in: 1, 2, 4, 8 or 16: the part of the rotated coordinates that is sent.
+        clip_share: an update is cut to this part of C, above 0 and at most 1 (`clip_schedule.clip_share`).
     """
 
     size: int
@@ -100,6 +101,7 @@ class ChainParams:
     clip_norm: float
     seed: bytes
     keep_one_in: int = 1
+    clip_share: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse what no header may say.
@@ -111,6 +113,7 @@ class ChainParams:
             (self.size < 1, f"{self.size} parameters, want 1 or more"),
             (not 0 < self.clip_norm < math.inf, f"clip norm {self.clip_norm}, want a positive number"),
             (len(self.seed) != SEED_BYTES, f"a seed of {len(self.seed)} bytes, want {SEED_BYTES}"),
+            (not 0 < self.clip_share <= 1, f"updates cut to {self.clip_share} of the clip norm, want 0 to 1"),
             (self.keep_one_in not in KEEP_ONE_IN, f"one coordinate in {self.keep_one_in}, want one of {KEEP_ONE_IN}"),
         )
         for wrong, sentence in problems:
@@ -121,6 +124,11 @@ class ChainParams:
     def layout(self) -> Layout:
         """Rows and columns of the rotation."""
         return layout_of(self.size)
+
+    @property
+    def longest(self) -> float:
+        """The largest L2 norm of what an honest client sends."""
+        return self.clip_share * self.clip_norm
 
     @property
     def kept_rows(self) -> int:

@@ -23,6 +23,7 @@ SEEN: Mapping[str, str] = MappingProxyType(
 REASONS: Mapping[str, str] = MappingProxyType(
     {
         "copy": "the defence: as good as the same as another update",
+        "together": "the defence: pulls with a few others where the rest do not go, over several rounds",
         "disagrees": "the defence: pulls another way than the others, over several rounds",
         "long": "the defence: much longer than the others, over several rounds",
         "root": "the defence: pulls another way than the server's own examples",

@@ -145,7 +145,7 @@ def _server() -> list[str]:
     """Four steps, from what came to the next version."""
     lines = (
         ("1  sees masks, and 128 numbers of each update", "each number is checked against what was sent"),
-        ("2  finds who disagrees with everybody else", ""),
+        ("2  finds who pulls where the others do not", ""),
         ("3  opens the sum of the others, and nothing else", ""),
         ("4  weighs, steps, commits version n + 1", "receipts, verdicts and the sum are on disk first"),
     )

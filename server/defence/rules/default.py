@@ -1,17 +1,20 @@
 """The default: exclusion by evidence, not by quota (this project's own; docs/defences.md says how it was chosen).
 
-n rows, of which at most f are hostile. Left out are rows longer than three times the typical norm, however many, and
-beside them those against whom most speaks, never more than f in all:
+n rows, of which at most f are hostile. Left out are rows far longer than the typical one, however many, and beside them
+those against whom most speaks, never more than f in all:
 
 * copies: all but one of rows that are as good as the same (`evidence.parties`);
-* rows whose evidence |(A, N, R)|_4 is above 1, each part 0 where it is below: A, how much less than the median row they
-  agreed with the others over their last rounds; N, how much longer than the typical row they were; R, how much less
-  than the median they agreed with the root row, where there is one.
+* rows whose evidence |(P, A, N, R)|_4 is above 1, each part 0 where it is below: P, how hard a few of them pulled
+  together over their last rounds where the others do not go (`evidence.pulls`); A, how much less than the median row
+  they agreed with the others; N, how much longer than the typical row they were; R, how much less than the median they
+  agreed with the root row, where there is one.
 
-A and R are deviations of a ratio from 1, in units of 0.5 or of twice the rows' own spread, whichever is more: where
-honest rows differ much, it takes more to be suspicious; the 4-norm, because honest rows with much data are both longer
-and less alike. N is the mean logarithm of norm / typical norm in units of log 2, with one more round of none, so that a
-single long row is not enough unless it is very long.
+Odd is not wrong: a client with rare data agrees with few, and harms nobody alone. What f colluders do to a mean, they
+do by going the same way, or backwards. P is how far the pull lies above the median of the rows, in units of 0.16 or of
+four times the rows' spread, whichever is more; where honest rows differ much, it takes more to be suspicious. A and R
+are deviations of a ratio from 1, in units of 0.65 or of 2.6 times the spread. N is the mean logarithm of norm / typical
+norm in units of log 2, or of 2.6 times the spread, with one more round of none, so that a single long row is not enough
+unless it is very long. The 4-norm, because honest rows with much data are both longer and less alike.
 
 Works on norms and angles only, so alike on updates and on sketches. A client that is left out goes on being judged:
 whoever behaves is back after some rounds. The rule has nothing to be set but f.
@@ -20,23 +23,27 @@ whoever behaves is back after some rounds. The rule has nothing to be set but f.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from roughfed.server.defence.evidence import EvidenceTotals, agreement, floored, parties, typical
+from roughfed.codec.clip_schedule import FIRST_ROUNDS
+from roughfed.server.defence.evidence import EvidenceTotals, agreement, floored, parties, pulls, typical
 from roughfed.server.defence.gram import Values, enough, middle
 from roughfed.server.defence.rule import ROOT, Situation
 from roughfed.server.defence.verdict import Verdict
 from roughfed.server.defence.view import View
 
-LESS, SPREADS, LONGER, PRIOR = 0.5, 2.0, 0.68, 0.05
+TOGETHER, LESS, LONGER, PRIOR = 0.16, 0.65, 0.68, 0.1
+PULL_SPREADS, SPREADS = 4.0, 2.6
 CERTAIN = 5.0
 """Standard errors of the agreement that the prior is at least: what sketches of few rounds say by chance is nothing."""
 
-FAR_TOO_LONG = 3.0
-"""Times the typical norm: one such row that is let in undoes many rounds; no honest one in our trials was so long."""
+FAR_TOO_LONG, FAR_MASKED = 3.0, 2.0
+"""Times the typical norm: one such row that is let in undoes many rounds; no honest one in our trials was so long.
+The second where rows are sketches, of updates that clients cut as soon as C has found its size (`CLIP_SHARE`)."""
 
-COPY, REASONS = "copy", ("disagrees", "long", "root")
-COPIED = 1.5
-"""Evidence against a copy: being one says less than having turned against the others for many rounds."""
+COPY, REASONS = "copy", ("together", "disagrees", "long", "root")
+COPIED = 1.1
+"""Evidence against a copy: being one says less than having pulled with others for many rounds."""
 
 
 def min_rows(f: int) -> int:
@@ -63,16 +70,31 @@ def judge(view: View, situation: Situation) -> Verdict:
     record = EvidenceTotals.after(situation.state, view.names, _figures(view, first, f))
     pairs = max(1, heads.sum() - 1 - 2 * f)  # whose cosines are averaged
     errors = view.cosine_error / pairs**0.5, view.cosine_error
-    evidence = np.maximum(_evidence(record, heads, errors), 0)  # [n, 3]
+    evidence = np.maximum(_evidence(record, heads, errors), 0)  # [n, 4]
     own: Values = np.linalg.norm(evidence, ord=4, axis=1)
-    score = np.where(heads, own, np.maximum(own, COPIED))
-    far = np.sqrt(np.maximum(gram.diagonal(), 0)) > FAR_TOO_LONG * typical(gram)
+    counts = in_turn(first, situation.round)
+    score = np.where(counts, own, np.maximum(own, COPIED))
+    settled = view.rows == "sketches" and situation.round > FIRST_ROUNDS
+    limit = FAR_MASKED if settled else FAR_TOO_LONG
+    far = np.sqrt(np.maximum(gram.diagonal(), 0)) > limit * typical(gram)
     ranked = np.lexsort((-score, ~far))  # of equals, in the order of the names
     out = [int(at) for place, at in enumerate(ranked) if far[at] or (place < f and score[at] > 1)]
-    reasons = {view.names[at]: _reason(evidence[at], copied=not heads[at], far=bool(far[at])) for at in sorted(out)}
-    shown = np.where(far, np.maximum(score, FAR_TOO_LONG), score)
+    reasons = {
+        view.names[at]: _reason(evidence[at], copied=not counts[at] and own[at] <= COPIED, far=bool(far[at]))
+        for at in sorted(out)
+    }
+    shown = np.where(far, np.maximum(score, limit), score)
     scores = dict(zip(view.names, shown.tolist(), strict=True))
     return Verdict(reasons, scores, state=record.state(situation.state, situation.round))
+
+
+def in_turn(first: NDArray[np.intp], number: int) -> NDArray[np.bool_]:
+    """Who counts for its party in a round, bool [n]: in each another one, so that no copy shuts anybody out."""
+    counts = np.zeros(len(first), dtype=bool)
+    for head in np.unique(first):
+        members = np.flatnonzero(first == head)
+        counts[members[number % len(members)]] = True
+    return counts
 
 
 def _reason(evidence: Values, *, copied: bool, far: bool) -> str:
@@ -80,9 +102,10 @@ def _reason(evidence: Values, *, copied: bool, far: bool) -> str:
 
 
 def _figures(view: View, first: np.ndarray, f: int) -> Values:
-    """Agreement, that of the median row, log norm / median, agreement with the root, the median's; float64 [n, 5]."""
+    """Pull above the median, agreement, its median, log norm / median, agreement with the root, its median; [n, 6]."""
     gram, heads = view.gram(), first == np.arange(len(view))
-    agrees = agreement(gram, first, f)
+    agrees, pull = agreement(gram, first, f), pulls(gram, first, f)
+    pull -= np.median(pull[heads])
     norm = np.sqrt(np.maximum(gram.diagonal(), 0))
     longer = np.log(np.maximum(norm, 1e-9 * typical(gram) or 1.0) / (typical(gram) or 1.0))
     rooted = np.zeros(len(view))
@@ -91,18 +114,19 @@ def _figures(view: View, first: np.ndarray, f: int) -> Values:
         rooted = np.clip(inner / np.maximum(floored(gram) * sq_norm**0.5, 1e-300), -1, 1)
     ones = np.ones(len(view))
     medians = np.median(agrees[heads]), np.median(rooted[heads])
-    return np.column_stack([agrees, medians[0] * ones, np.clip(longer, -3, 3), rooted, medians[1] * ones])
+    return np.column_stack([pull, agrees, medians[0] * ones, np.clip(longer, -3, 3), rooted, medians[1] * ones])
 
 
 def _evidence(record: EvidenceTotals, heads: np.ndarray, errors: tuple[float, float]) -> Values:
-    """A, N and R, float64 [n, 3]; `errors`: standard errors of one round's agreement, and of that with the root."""
+    """P, A, N and R, float64 [n, 4]; `errors`: standard errors of one round's agreement, and of that with the root."""
     sums, weight = record.sums, record.weight
     mean = sums / weight[:, None]
     priors = [np.maximum(PRIOR, CERTAIN * error / np.sqrt(weight)) for error in errors]  # [n] each
-    longer = sums[:, 2] / (weight + 1) / LONGER
-    return np.column_stack(
-        [_less(mean[:, 0], mean[:, 1], priors[0], heads), longer, _less(mean[:, 3], mean[:, 4], priors[1], heads)]
-    )
+    together = mean[:, 0] / max(TOGETHER, PULL_SPREADS * middle(mean[heads, 0])[1])
+    disagrees = _less(mean[:, 1], mean[:, 2], priors[0], heads)
+    longer = sums[:, 3] / (weight + 1)
+    longer /= max(LONGER, SPREADS * middle(longer[heads])[1])
+    return np.column_stack([together, disagrees, longer, _less(mean[:, 4], mean[:, 5], priors[1], heads)])
 
 
 def _less(own: Values, median: Values, prior: Values, heads: np.ndarray) -> Values:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from roughfed.codec import downlink
 from roughfed.codec.chain import Encoded, decode_sum, encode
-from roughfed.codec.clip_schedule import ClipLimits, follow_norms, max_step
+from roughfed.codec.clip_schedule import ClipLimits, clip_share, follow_norms, max_step
 from roughfed.codec.plan import ChainParams, Lanes, Summed, plan_lanes
 from roughfed.errors import TooFewClients
 from roughfed.masked_round import code_rms, largest_group, sketch_of_update
@@ -193,7 +193,10 @@ class MaskedRounds:
         return self.plan.dim * self.lanes.dtype.itemsize
 
     def play(
-        self, deltas: Mapping[str, Flat], own: Mapping[str, Flat] = NO_ROWS, quarters: Mapping[str, int] = ALIKE
+        self,
+        deltas: Mapping[str, Flat],
+        own: Mapping[str, Flat] = NO_ROWS,
+        quarters: Mapping[str, int] = ALIKE,
     ) -> RoundResult:
         """The next round.
 
@@ -246,7 +249,8 @@ class MaskedRounds:
 
     def _params(self) -> ChainParams:
         seed = self._digest("chain", self._number)
-        return ChainParams(self._size, self.lanes, self._clip, seed, self.plan.keep_one_in)
+        share = clip_share(sketches=True, keep_one_in=self.plan.keep_one_in)
+        return ChainParams(self._size, self.lanes, self._clip, seed, self.plan.keep_one_in, share)
 
     def _norms(self, sketcher: Sketcher, claims: Claims, params: ChainParams) -> dict[str, tuple[float, float]]:
         """By each half of the sketches, in units of C."""

@@ -188,7 +188,7 @@ def test_a_clip_norm_that_is_next_to_nothing_makes_no_model_another(
     for number, near in ((1, False), (2, True)):
         one = header(number, clip_norm=tiny)
         assert on_model(disclosed, one, model_file(tmp_path, values)) is near
-        asyncio.run(disclosed.record_sent(one, rule.scale_of(tiny, share=tiny / C)))
+        asyncio.run(disclosed.record_sent(one, rule.scale_of(tiny, C)))
         values[0] += 2 * rule.CLOSE * tiny
 
 

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.server.defence import Situation, View, view_of_arrays, view_of_claims
-from roughfed.server.defence.evidence import DECAY, FORGOTTEN, EvidenceTotals, agreement, floored, parties, typical
+from roughfed.server.defence.evidence import (
+    DECAY,
+    FORGOTTEN,
+    EvidenceTotals,
+    agreement,
+    floored,
+    parties,
+    pulls,
+    typical,
+)
 from roughfed.server.defence.memory import pack, unpack
 from roughfed.server.defence.rules.default import judge
 from roughfed.server.defence.verdict import NOTHING, State, Verdict
@@ -144,6 +153,56 @@ def test_the_typical_norm_and_its_floor() -> None:
     assert floored(np.zeros((2, 2))).tolist() == [1.0, 1.0]
 
 
+# -- pulling together -------------------------------------------------------------------------------------------------
+
+
+def test_a_pull_is_what_others_add_beyond_the_middle() -> None:
+    """Against vectors: residuals across the geometric median and against it, the f best products, cut at 1.5 norms."""
+    rows = honest(np.random.default_rng(11), 9, size=50).astype(np.float64)
+    rows[0] *= 5
+    rows[1] *= -1
+    rows[3] = rows[2]
+    first = np.array([0, 1, 2, 2, 4, 5, 6, 7, 8])
+    found = pulls(rows @ rows.T, first, 2)
+    usual = typical(rows @ rows.T)
+    cut = np.array([row * min(1, 1.5 * usual / np.linalg.norm(row)) / usual for row in rows])
+    heads = [0, 1, 2, 4, 5, 6, 7, 8]
+    centre = cut[heads].mean(axis=0)
+    for _ in range(3000):  # Weiszfeld on the vectors themselves
+        near = 1 / np.linalg.norm(cut[heads] - centre, axis=1)
+        centre = near @ cut[heads] / near.sum()
+    centre /= np.linalg.norm(centre)
+    beyond = [row - max(row @ centre, 0) * centre for row in cut]
+    for at in range(9):
+        others = sorted((max(0, beyond[at] @ beyond[j]) for j in heads if first[at] != j), reverse=True)
+        assert found[at] == pytest.approx(np.mean(others[:2]), abs=1e-6)
+
+
+@given(seed=seeds)
+def test_who_pulls_together_is_left_out_and_who_is_odd_alone_is_not(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    goal, oddity = rng.normal(size=(2, D))
+    rounds = [honest(rng) for _ in range(8)]
+    for rows in rounds:
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows[:F] += 0.8 * goal * lengths[:F] / D**0.5  # what they are trained to do beside the task
+        rows[-1] = 0.3 * rows[-1] + 0.9 * oddity * lengths[-1] / D**0.5
+    last = play(rounds)[-1]
+    assert last.excluded == {f"c{at:02}": "together" for at in range(F)}
+    assert last.scores["c19"] < 1
+
+
+@given(seed=seeds)
+def test_a_victim_is_not_shut_out_by_shortened_copies_of_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rounds = [honest(rng) for _ in range(10)]
+    for rows in rounds:
+        rows[:F] = 0.7 * rows[9]
+    out = sum("c09" in verdict.excluded for verdict in play(rounds))
+    assert out < 10  # its update counts under one name or another in every round
+    assert all(len(v.excluded.keys() & {"c00", "c01", "c02", "c03", "c09"}) == F for v in play(rounds))
+
+
 # -- over the rounds --------------------------------------------------------------------------------------------------
 
 
@@ -154,7 +213,8 @@ def test_who_turns_its_update_round_is_left_out_and_nobody_else(seed: int) -> No
     for rows in rounds:
         rows[:F] *= -1
     for verdict in play(rounds)[1:]:
-        assert verdict.excluded == {f"c{at:02}": "disagrees" for at in range(F)}
+        assert verdict.excluded.keys() == {f"c{at:02}" for at in range(F)}
+        assert set(verdict.excluded.values()) <= {"together", "disagrees"}
 
 
 @given(seed=seeds)
@@ -245,6 +305,11 @@ def test_figures_fade_and_names_are_forgotten() -> None:
     assert two.weight.tolist() == [1 + DECAY]
     assert two.state(one.state(NOTHING, 1), 2).keys() == {"a", "b"}
     assert two.state(one.state(NOTHING, 1), FORGOTTEN + 2).keys() == {"a"}
+
+
+def test_the_memory_of_another_version_is_forgotten() -> None:
+    old = {"a": np.array([3.0, 1.0, 2.0, 1.0])}
+    assert EvidenceTotals.after(old, ["a"], np.array([[1.0]])).sums.tolist() == [[1.0]]
 
 
 @pytest.mark.parametrize("n", [5, 7, 10, 20])

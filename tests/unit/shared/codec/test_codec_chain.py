@@ -62,6 +62,16 @@ def test_what_the_clip_cut_off_is_not_fed_back() -> None:
     np.testing.assert_allclose(encoded.residual, delta / 10 - single(encoded, params), atol=1e-4)
 
 
+def test_an_update_is_cut_to_the_part_of_c_that_the_round_says() -> None:
+    delta = layered(5000, (1, 5))
+    params = ChainParams(5000, plan_lanes(16), norm(delta), seed(5), clip_share=0.5)
+    encoded = encode(delta, None, params, secret=seed(6))
+    assert encoded.clipped
+    assert norm(single(encoded, params)) == pytest.approx(0.5 * norm(delta), rel=0.05)
+    assert params.step == ChainParams(5000, plan_lanes(16), norm(delta), seed(5)).step  # the range is that of C
+    assert not encode(delta / 2.01, None, params, secret=seed(6)).clipped
+
+
 def test_the_clip_comes_after_the_residual() -> None:
     delta = layered(5000, (1,))
     params = ChainParams(5000, plan_lanes(16), 1.01 * norm(delta), seed(7))

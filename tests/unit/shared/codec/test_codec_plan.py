@@ -140,7 +140,16 @@ def test_the_bytes_of_an_upload(size: int, keep_one_in: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"size": 0}, {"clip_norm": 0.0}, {"clip_norm": math.nan}, {"seed": b"short"}, {"keep_one_in": 3}]
+    "change",
+    [
+        {"size": 0},
+        {"clip_norm": 0.0},
+        {"clip_norm": math.nan},
+        {"seed": b"short"},
+        {"keep_one_in": 3},
+        {"clip_share": 0.0},
+        {"clip_share": 1.1},
+    ],
 )
 def test_a_header_out_of_range_is_refused(change: dict[str, object]) -> None:
     good = {"size": 10, "lanes": plan_lanes(4), "clip_norm": 1.0, "seed": bytes(32)}
