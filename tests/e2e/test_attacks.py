@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roughfed.codec.clip_schedule import CLIP_SHARE
 from roughfed.deploy.attack import ATTACKS
 from roughfed.deploy.attack.correlated_updates import related
 from roughfed.deploy.cli import app as cli
@@ -22,6 +23,9 @@ LONG = (
     ("bad-deal", "bad-share", "loud-upload", "false-pair-sketch", "wrong-answer", "false-self-mask"),
     ("false-complaint", "bad-shares", "over-bound", "sketch-lie", "false-pair-mask"),
 )
+CUT = 0.3
+"""Norm that updates are cut to."""
+
 EIGHT = [f"h{i}" for i in range(8)]
 
 
@@ -131,7 +135,7 @@ def first_step(folder: Path, crowd: Mapping[str, str], rule: str) -> tuple[Hosti
     """One round; the cluster, its verdicts and what the model moved by (it starts at zero)."""
     settings = {
         "defence": {"rule": rule, "f": 0.2},
-        "codec": {"clip_norm": 0.3, "lane_bits": 16, "downlink": "identity"},
+        "codec": {"clip_norm": CUT / CLIP_SHARE, "lane_bits": 16, "downlink": "identity"},
     }
     with HostileCluster(folder, crowd, rounds=1, settings=settings) as cluster:
         server = cluster.start_paused_server()
@@ -154,7 +158,7 @@ def test_turned_and_loud_updates_are_told_by_their_sketches_and_do_not_move_the_
     cluster, verdicts, step = first_step(tmp_path, crowd_of_ten(), "multi-krum")
     assert verdicts == dict.fromkeys(EIGHT, "") | dict.fromkeys(("flip", "loud"), "multi-krum")
     assert apart(step, mean_of(cluster, honest(EIGHT))) < 0.01  # what a run without them comes to
-    clipped = 0.3 / float(np.linalg.norm(update_of(cluster, "loud")))
+    clipped = CUT / float(np.linalg.norm(update_of(cluster, "loud")))
     assert apart(mean_of(cluster, honest(EIGHT) | {"flip": -1.0, "loud": clipped}), step) > 0.1
 
 

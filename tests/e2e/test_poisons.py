@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roughfed.codec.clip_schedule import CLIP_SHARE
 from roughfed.deploy.attack.correlated_updates import related
 from roughfed.deploy.attack.poison import POISONS, PoisonContext
 from roughfed.params import read_flat
@@ -19,13 +20,15 @@ from .federation import PATIENCE_S, value
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 GARBAGE = ("nan", "huge", "wrong-shape", "inflated-count")
-CLIP = 0.3
+CUT = 0.3
+"""Norm that updates are cut to."""
+
 ALONE = {"defence": {"rule": "none"}}
 """What admission does, without a rule that would leave out more."""
 
 MASKED = {
     **ALONE,
-    "codec": {"clip_norm": CLIP, "lane_bits": 16, "downlink": "identity"},
+    "codec": {"clip_norm": CUT / CLIP_SHARE, "lane_bits": 16, "downlink": "identity"},
 }
 CLEAR = {**ALONE, "privacy": {"server_sees": "updates"}, "codec": {"downlink": "identity"}}
 
@@ -100,7 +103,7 @@ def test_garbage_is_clipped_or_zero_where_it_is_masked(tmp_path: Path) -> None:
         updates["nan"] = np.zeros_like(updates["nan"])  # behind masks nobody hears of it
         updates["inflated-count"] *= -1  # counts are not sent: it weighs as much as any other
         signs = -np.sign(updates["huge"])
-        updates["huge"] = signs * (CLIP / np.linalg.norm(signs))
+        updates["huge"] = signs * (CUT / np.linalg.norm(signs))
         assert apart(first_step(cluster), np.mean(list(updates.values()), axis=0)) < 0.01
 
 
