@@ -41,6 +41,7 @@ from roughfed.deploy.cli import (
     simulate,
     status,
     trace,
+    vouch,
 )
 from roughfed.deploy.cli.command import INTERRUPTED, print_json
 from roughfed.deploy.cli.faults import install, ours, silence_stdout, tell, tell_person
@@ -75,6 +76,7 @@ def build() -> typer.Typer:
         status,
         operate,
         release,
+        vouch,
         rotate,
         backup,
         restore,

@@ -28,6 +28,7 @@ def of_one(status: Status, name: str) -> dict[str, Any] | None:
         "name": name,
         **({} if client is None else client),
         "held": held,
+        "vouched": part(defence, "vouched").get(name),
         "late": client is not None and States(status).of(client) == "late",
         "excluded_for": reasons,
         "last_verdict": {"round": defence.get("round"), **last[0]} if last else None,
@@ -67,6 +68,9 @@ def standing(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
     if found["held"]:
         yield "quarantined", f"{reason(found['held'])}; roughfed release {found['name']} asks it again"
+    if found["vouched"] is not None:
+        because = f" ({found['vouched']})" if found["vouched"] else ""
+        yield "vouched for", f"by the operator{because}: the defence spares it"
     if "accepted" in found:
         yield "in the sum", f"{found['accepted']}x so far"
     for why, number in found["excluded_for"].items():

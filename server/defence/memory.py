@@ -21,6 +21,7 @@ from roughfed.journal import Journal
 from roughfed.server.defence import Rule, Situation, Verdict, View
 from roughfed.server.defence.plan import rows_needed, rule_of, tolerated
 from roughfed.server.defence.verdict import State
+from roughfed.server.defence.vouched import spared, vouched
 from roughfed.server.storage.store import ABSENT, ACCEPTED
 from roughfed.server.uploads.admission import MAGNITUDE, REVOKED
 
@@ -59,7 +60,8 @@ class ConfiguredRule:
     def situation(self, round_number: int, clients: int) -> Situation:
         """What the rule knows of a round of so many clients beside its rows; the same whenever it is asked."""
         seed = self.memory.seed(round_number)
-        return Situation(tolerated(self.f, clients), round_number, seed, self.memory.before(round_number))
+        known = self.memory.before(round_number)
+        return Situation(tolerated(self.f, clients), round_number, seed, known, self.memory.vouched().keys())
 
     def judge(self, view: View, situation: Situation) -> Verdict:
         """The rule's verdict.
@@ -75,7 +77,7 @@ class ConfiguredRule:
             raise LocalProtocolError(f"{self.name} leaves out {', '.join(sorted(strange))}, whom it was not shown")
         if taken := RESERVED & set(verdict.excluded.values()):
             raise LocalProtocolError(f"{self.name} gives reasons that say something else: {sorted(taken)}")
-        return verdict
+        return spared(verdict, situation.vouched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,10 @@ class DefenceStore:
             db.execute(older, (round_number,) * 3)
 
         self._journal.attach(work)
+
+    def vouched(self) -> dict[str, str]:
+        """Who is vouched for -> why."""
+        return vouched(self._journal)
 
     def told(self, round_number: int) -> VerdictRecord | None:
         """What is known of the verdict of a round that is not long ago; None where the rule gave none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -27,12 +27,15 @@ class Situation:
         round: number of the round, from 1.
         seed: of anything random in the rule; the same for the same round, so that a restart decides alike.
         state: what the rule said in its last verdict; empty in the first round.
+        vouched: clients that the operator vouched for; they are spared (`roughfed.server.defence.vouched`), and need
+            not take a place among the f.
     """
 
     f: int
     round: int = 1
     seed: int = 0
     state: State = field(default_factory=lambda: NOTHING)
+    vouched: Set[str] = frozenset()
 
     def rng(self) -> np.random.Generator:
         """A generator of the round's own."""

@@ -5,7 +5,7 @@ n rows, D parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -52,9 +52,11 @@ class Verdict:
         scores: name -> the figure that the rule went by, larger being more suspicious; for people, not for arithmetic.
         combine: how the rows become one; None for the mean of those that are not excluded, with their own weights.
         state: what the rule wants to be given in the next round.
+        suspects: who is suspicious, left out or not: an operator must hear of more than f (`DefenceOutnumbered`).
     """
 
     excluded: Mapping[str, str] = field(default_factory=dict[str, str])
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     combine: Coefficients | Coordinatewise | None = None
     state: State = field(default_factory=lambda: NOTHING)
+    suspects: Set[str] = frozenset()

@@ -14,7 +14,7 @@ from roughfed.server.backup.snapshot import Moment, sweep
 from roughfed.server.context.server import ServerContext
 from roughfed.server.observe import renewal
 from roughfed.server.observe.status import Status
-from roughfed.server.round.events import quarantine, release, revoke
+from roughfed.server.round.events import quarantine, release, revoke, vouch_for, withdraw_vouch
 from roughfed.transport.control_socket import Operations, Request, control_socket, send
 
 QUIETEST_S = 1.0
@@ -43,6 +43,8 @@ class Control:
             "revoke": self._revoke,
             "quarantine": self._quarantine,
             "release": self._release,
+            "vouch": self._vouch,
+            "withdraw": self._withdraw,
             "rotate": self._rotate,
             "renew": self._renew,
         }
@@ -107,6 +109,16 @@ class Control:
         name, because = str(request.get("name")), str(request.get("because") or "")
         why = await quarantine(self._ctx, name, because)
         return {"quarantined": name, "because": why, "connected": self._ctx.clients.get(name) is not None}
+
+    async def _vouch(self, request: Request) -> dict[str, Any]:
+        name, because = str(request.get("name")), str(request.get("because") or "")
+        await vouch_for(self._ctx, name, because)
+        return {"vouched": name}
+
+    async def _withdraw(self, request: Request) -> dict[str, Any]:
+        name = str(request.get("name"))
+        await withdraw_vouch(self._ctx, name)
+        return {"withdrawn": name}
 
     async def _rotate(self, _: Request) -> dict[str, Any]:
         if self.rotate is None:

@@ -8,6 +8,7 @@ import time
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.messages import ASKED, HELD, ClientMessage, EvaluationReport, Heartbeat, JobUpdate, Leave
 from roughfed.server.context.server import ServerContext
+from roughfed.server.defence.vouched import check_spares, vouch, withdraw
 from roughfed.server.members.quarantine import hold
 from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.jobs import closed
@@ -157,6 +158,29 @@ async def release(ctx: ServerContext, client: str) -> str:
     say_whether_asked(ctx, client)
     ctx.state.wake()
     return reason
+
+
+async def vouch_for(ctx: ServerContext, client: str, because: str) -> None:
+    """Have the defence spare a client from its next verdict on.
+
+    Raises:
+        ConfigError, IdentityError: see `vouch`; or it would change nothing.
+    """
+    check_spares(ctx.config)
+    await vouch(ctx.store.journal, client, because, time.time())
+    log.warning("%s is vouched for by the operator: the defence spares it", client)
+    ctx.state.wake()
+
+
+async def withdraw_vouch(ctx: ServerContext, client: str) -> None:
+    """Judge a client like everybody again.
+
+    Raises:
+        ConfigError: nobody vouched for it.
+    """
+    await withdraw(ctx.store.journal, client)
+    log.warning("the operator vouches for %s no more", client)
+    ctx.state.wake()
 
 
 def say_whether_asked(ctx: ServerContext, client: str) -> None:

@@ -82,6 +82,7 @@ def defence_figures(ctx: ServerContext, round_: RoundState) -> dict[str, object]
             "judged": told.judged,
             "scores": scores,
             "excluded": excluded,
+            "suspects": sorted(verdict.suspects) if verdict else [],
             "weights": weights_of(verdict) if verdict else {},
         }
     }

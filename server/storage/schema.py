@@ -121,4 +121,5 @@ SCHEMA = (
     CREATE INDEX models_by_round ON models (round);
     CREATE INDEX models_by_digest ON models (digest);
     """,
+    "CREATE TABLE vouched (client TEXT PRIMARY KEY, because TEXT NOT NULL, since REAL NOT NULL);",
 )

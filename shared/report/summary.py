@@ -58,6 +58,7 @@ class DefenceSummary:
         scores: the figures that it went by, by row; larger is more suspicious.
         excluded: row -> reason, of those that it left out.
         weights: what it gave each row, where it gives weights; empty where it chooses.
+        suspects: rows with evidence against them, left out or not.
     """
 
     rule: str
@@ -66,6 +67,7 @@ class DefenceSummary:
     scores: dict[str, float] = field(default_factory=dict[str, float])
     excluded: dict[str, str] = field(default_factory=dict[str, str])
     weights: dict[str, float] = field(default_factory=dict[str, float])
+    suspects: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True)

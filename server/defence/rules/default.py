@@ -16,6 +16,9 @@ are deviations of a ratio from 1, in units of 0.65 or of 2.6 times the spread. N
 norm in units of log 2, or of 2.6 times the spread, with one more round of none, so that a single long row is not enough
 unless it is very long. The 4-norm, because honest rows with much data are both longer and less alike.
 
+Who is suspicious is told even where it is not left out: all with evidence above 1, and where the rows fall in two camps
+(`roughfed.server.defence.camps`) the smaller one, if it is of more than f.
+
 Works on norms and angles only, so alike on updates and on sketches. A client that is left out goes on being judged:
 whoever behaves is back after some rounds. The rule has nothing to be set but f.
 """
@@ -26,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roughfed.codec.clip_schedule import FIRST_ROUNDS
+from roughfed.server.defence.camps import camps
 from roughfed.server.defence.evidence import EvidenceTotals, agreement, floored, parties, pulls, typical
 from roughfed.server.defence.gram import Values, enough, middle
 from roughfed.server.defence.rule import ROOT, Situation
@@ -77,15 +81,21 @@ def judge(view: View, situation: Situation) -> Verdict:
     settled = view.rows == "sketches" and situation.round > FIRST_ROUNDS
     limit = FAR_MASKED if settled else FAR_TOO_LONG
     far = np.sqrt(np.maximum(gram.diagonal(), 0)) > limit * typical(gram)
-    ranked = np.lexsort((-score, ~far))  # of equals, in the order of the names
-    out = [int(at) for place, at in enumerate(ranked) if far[at] or (place < f and score[at] > 1)]
+    known = np.array([name in situation.vouched for name in view.names])
+    ranked = np.lexsort((-score, known, ~far))  # of equals, in the order of the names
+    out = [int(at) for place, at in enumerate(ranked) if far[at] or (place < f and score[at] > 1 and not known[at])]
     reasons = {
         view.names[at]: _reason(evidence[at], copied=not counts[at] and own[at] <= COPIED, far=bool(far[at]))
         for at in sorted(out)
     }
     shown = np.where(far, np.maximum(score, limit), score)
     scores = dict(zip(view.names, shown.tolist(), strict=True))
-    return Verdict(reasons, scores, state=record.state(situation.state, situation.round))
+    smaller, directions = camps(situation.state, view.names, gram, situation.round)
+    suspects = frozenset(
+        view.names[at] for at in np.flatnonzero((shown > 1) | (smaller if smaller.sum() > f else False))
+    )
+    state = {**record.state(situation.state, situation.round), **directions}
+    return Verdict(reasons, scores, state=state, suspects=suspects)
 
 
 def in_turn(first: NDArray[np.intp], number: int) -> NDArray[np.bool_]:

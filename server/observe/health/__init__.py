@@ -33,6 +33,11 @@ ALERTS: Mapping[str, AlertRule] = MappingProxyType(
         "DefenceExcludesMany": AlertRule(
             "warning", "the defence left out over a third of the updates in 3 rounds in a row", updates.many_excluded
         ),
+        "DefenceOutnumbered": AlertRule(
+            "warning",
+            "more updates were suspicious than the defence holds against, 3 rounds in a row",
+            updates.outnumbered,
+        ),
         "ClientLeftOut": AlertRule(
             "info", "the defence left the same client out in two thirds of its last 10 rounds", clients.left_out
         ),

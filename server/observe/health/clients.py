@@ -38,8 +38,8 @@ def left_out(inputs: HealthInputs, stands: bool) -> Firing | None:
     )
     return Firing(
         f"{newest.rule} leaves out the same clients again and again{full}: {some(found.values())}",
-        f"roughfed status --client {first}: why; roughfed quarantine {first} if it is hostile; where its data are only "
-        'unlike the others\' and all clients are known, defence.rule = "none" lets it count',
+        f"roughfed status --client {first}: why. Ask its owner what its data are: where they are only unlike those of "
+        f"others, roughfed vouch {first} spares it; roughfed quarantine {first} if it is hostile",
     )
 
 

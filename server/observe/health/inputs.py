@@ -35,12 +35,14 @@ class DefenceOutcome:
         judged: rows that it saw.
         tolerated: attackers that it was to hold against, f.
         left_out: rows that it left out: name -> reason.
+        suspects: rows that were suspicious, left out or not.
     """
 
     rule: str = ""
     judged: int = 0
     tolerated: int = 0
     left_out: Mapping[str, str] = field(default_factory=dict[str, str])
+    suspects: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

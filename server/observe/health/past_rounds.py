@@ -79,6 +79,7 @@ def _past(store: Store, row: sqlite3.Row, counts: list[int]) -> PastRound:
             judged=int(defence.get("judged", 0)),
             tolerated=int(defence.get("f", 0)),
             left_out=dict(defence.get("excluded") or {}),
+            suspects=tuple(defence.get("suspects") or ()),
         ),
         groups=len(groups),
         void=tuple((tuple(each["members"]), each["void"]) for each in groups if each["void"]),

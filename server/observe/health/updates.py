@@ -55,6 +55,21 @@ def many_excluded(inputs: HealthInputs, stands: bool) -> Firing | None:
     )
 
 
+def outnumbered(inputs: HealthInputs, stands: bool) -> Firing | None:
+    """More updates are suspicious than the defence may leave out: a large attack, or clients of two kinds."""
+    last = [each.defence for each in inputs.rounds if each.defence.judged][-ROUNDS:]
+    over = [each for each in last if len(each.suspects) > each.tolerated]
+    if inputs.finished or len(over) < (1 if stands else ROUNDS):
+        return None
+    newest, counts = over[-1], Counter(name for each in over for name in each.suspects)
+    return Firing(
+        f"{len(newest.suspects)} of {newest.judged} updates were suspicious, too many in {len(over)} of the last "
+        f"{ROUNDS} rounds: {newest.rule} holds against {newest.tolerated}. {most(counts)}",
+        "ask their owners: an attack is for roughfed quarantine NAME, and for a larger defence.f; where their data are "
+        "of another kind, [clusters] makes a model for each kind, and roughfed vouch NAME spares single ones",
+    )
+
+
 def _many(each: DefenceOutcome, share: float) -> bool:
     """More than a share of what was judged, and more than a rule that always leaves f or 2f out."""
     return each.rule not in ONLY_ONE and len(each.left_out) > max(share * each.judged, 2 * each.tolerated)

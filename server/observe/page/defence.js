@@ -13,7 +13,7 @@ const LIMITED = ["centered-clipping", "default", "fltrust", "foolsgold"];
 const scores = figure({ kind: "bars", name: "Scores" });
 
 export const defence = memo((found, quarantined) => {
-  const box = byId("defence-parts");
+  const box = byId("defence-parts"), vouched = Object.entries(found?.vouched ?? {});
   const held = Object.entries(quarantined ?? {});
   const often = Object.entries(found?.excluded ?? {})
     .map(([name, by]) => ({ name, by, n: Object.values(by).reduce((a, b) => a + b, 0) })).sort((a, b) => b.n - a.n);
@@ -21,7 +21,9 @@ export const defence = memo((found, quarantined) => {
     : found.judged ? `Rule ${found.rule}, against up to ${found.tolerated} of ${plural(found.judged, "row")} in round ${found.round}.`
       : `Rule ${found.rule}; no round was judged yet.`;
   const parts = [el("div", null, el("p", null, rule), often.length ? el("div", { class: "numbers" }, excluded(often))
-    : nothing("Nobody was left out for anything of its own."), held.length ? el("div", { class: "numbers" }, back(held)) : null)];
+    : nothing("Nobody was left out for anything of its own."), held.length ? el("div", { class: "numbers" }, back(held)) : null,
+    vouched.length ? el("p", { class: "note" }, `Vouched for, and spared: ${
+      vouched.map(([name, why]) => why ? `${name} (${why})` : name).join(", ")}.`) : null)];
   const rows = Object.entries(found?.scores ?? {}).filter(([, value]) => known(value)).map(([name, value]) => {
     const verdict = found.verdicts.find((v) => v.client === name)?.reason;
     return { name, value, out: Boolean(verdict), note: verdict ? `left out: ${reason(verdict)}` : "counts" };

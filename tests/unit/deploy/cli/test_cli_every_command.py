@@ -26,6 +26,7 @@ GIVEN: Mapping[str, list[str]] = {
     "revoke": ["alpha"],
     "quarantine": ["alpha"],
     "release": ["alpha"],
+    "vouch": ["alpha"],
     "backup": ["--out", "backup.tar"],
     "restore": ["backup.tar"],
     "export": ["--out", "model.safetensors"],

@@ -91,6 +91,7 @@ LOST = {"outcome": "abandoned", "reason": "too-few-updates", "accuracy": None, "
 MISSING = {"dropped": ("c1", "c2", "c3", "c4", "c5"), "accepted": NAMES - {"c1", "c2", "c3", "c4", "c5"}}
 OUT = {"left_out": dict.fromkeys(("c1", "c2", "c3", "c4", "c5"), "disagrees")}
 ALONE = {"left_out": {"c1": "disagrees"}, "excluded": {"c1": "disagrees"}, "accepted": NAMES - {"c1"}}
+MORE = {"suspects": ("c1", "c2", "c3"), "left_out": dict.fromkeys(("c1", "c2"), "together")}
 TWO = {"left_out": dict.fromkeys(("c1", "c2"), "long"), "accepted": NAMES - {"c1", "c2"}}
 FAILS, NO_MEMORY, VOID_C1, AWAY, LAPTOP = (
     {"excluded": {"c1": why}, "accepted": NAMES - {"c1"}}
@@ -153,6 +154,13 @@ FIRES: list[Case] = [
         {"rounds": rounds(OUT, OUT, OUT)},
         "warning",
         ["15 of 30 updates", "against 2 a round", "c1 3x"],
+    ),
+    (
+        "DefenceOutnumbered",
+        None,
+        {"rounds": rounds(MORE, {"judged": 0}, MORE, MORE)},
+        "warning",
+        ["3 of 10 updates", "holds against 2", "c3 3x"],
     ),
     ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.84})}, "warning", ["84.0%", "from 90.0%", "round 20"]),
     ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.7})}, "critical", ["70.0%"]),
@@ -240,6 +248,9 @@ SILENT: list[tuple[str, HealthInputs | None, Mapping[str, Any]]] = [
     ("DefenceExcludesMany", None, {"rounds": rounds(OUT, {}, OUT)}),
     ("DefenceExcludesMany", None, {"rounds": rounds(*[{**OUT, "rule": "krum"}] * 3)}),
     ("DefenceExcludesMany", None, {"rounds": rounds(*[{**OUT, "rule": "bulyan", "tolerated": 3}] * 3)}),
+    ("DefenceOutnumbered", None, {"rounds": rounds(MORE, MORE)}),
+    ("DefenceOutnumbered", None, {"rounds": rounds(MORE, {}, MORE, MORE)}),
+    ("DefenceOutnumbered", None, {"rounds": rounds(*[{**MORE, "tolerated": 3}] * 3)}),
     ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.851})}),
     ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.8}, of=3)}),
     ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.8, "examples": 64})}),  # chance
@@ -348,6 +359,11 @@ HOLDS: dict[str, tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
         {"rounds": rounds(*[MISSING] * 3)},
         {"rounds": rounds(*[{"dropped": ("a", "b", "c")}] * 3)},
         {"rounds": rounds(*[{"dropped": ("a", "b")}] * 3)},
+    ),
+    "DefenceOutnumbered": (
+        {"rounds": rounds(MORE, MORE, MORE)},
+        {"rounds": rounds(MORE, MORE, MORE, {}, {})},
+        {"rounds": rounds(MORE, {}, {}, {})},
     ),
     "AccuracyDrop": (
         {"rounds": rounds({"accuracy": 0.84})},
