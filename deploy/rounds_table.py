@@ -40,6 +40,7 @@ class RowColumn:
 COLUMNS: dict[str, RowColumn] = {
     "round": RowColumn("integer", "its number", lambda r: r.round),
     "outcome": RowColumn("text", "committed or abandoned", lambda r: r.outcome),
+    "reason": RowColumn("text", "why it was abandoned", lambda r: r.reason),
     "version": RowColumn("integer", "of the model after it", lambda r: r.version),
     "seconds": RowColumn("number", "wall time", lambda r: r.seconds),
     "asked": RowColumn("integer", "clients of the cohort", lambda r: len(r.participants)),

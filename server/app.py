@@ -20,6 +20,7 @@ import grpc.aio
 from grpc_health.v1 import health as health_service
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from roughfed import __version__
 from roughfed.config.federation import FederationConfig
 from roughfed.crypto import certificates
 from roughfed.descriptors import raise_limit
@@ -37,6 +38,7 @@ from roughfed.server.members.strikes import Strikes
 from roughfed.server.model import downlink
 from roughfed.server.model.frozen import stand
 from roughfed.server.model.run_setup import ModelSource, draw_shared, open_run
+from roughfed.server.model.validation import check_data
 from roughfed.server.observe.control import Control
 from roughfed.server.observe.gauges import keep_gauges, metrics_of
 from roughfed.server.observe.health.active_alerts import Health
@@ -45,6 +47,7 @@ from roughfed.server.observe.status import Status
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.run import run_rounds
 from roughfed.server.round.updates import reference_updates
+from roughfed.server.storage.starts import note_end, note_start
 from roughfed.server.storage.store import Store
 from roughfed.server.trace.last_seen import life_s
 from roughfed.server.trace.recent import Recent
@@ -122,6 +125,8 @@ async def serve(setup: ServerSetup) -> str:
     logging.getLogger("grpc._cython.cygrpc").addFilter(quiet)
     async with AsyncExitStack() as stack:
         ctx, papers = await prepare(setup, stack)
+        settings = setup.config.model_dump(mode="json")
+        start = await note_start(ctx.store.journal, settings, software=__version__, now=time.time())
         events, status, drain = RoundEvents(ctx), Status(ctx, Health(ctx)), asyncio.Event()
         control = Control(ctx, status, drain.set)
         await stack.enter_async_context(control.serve(setup.folder))
@@ -139,7 +144,9 @@ async def serve(setup: ServerSetup) -> str:
             loop.add_signal_handler(number, drain.set)
         setup.on_ready(replace(ports, http=http_port))
         try:
-            return await until_over(ctx, events, drain, vitality.enter_graceful_shutdown)
+            end = await until_over(ctx, events, drain, vitality.enter_graceful_shutdown)
+            await note_end(ctx.store.journal, start, end, now=time.time())
+            return end
         finally:
             ctx.clients.end()
 
@@ -187,6 +194,7 @@ async def prepare(setup: ServerSetup, stack: AsyncExitStack) -> tuple[ServerCont
         ctx.clients.listing.source = setup.lists or (from_authority(authority) if authority is not None else None)
     ctx.clients.revoked |= store.revoked()
     await reference_updates.prepare(ctx, description.spec)
+    await check_data(ctx.worker, config.defence.rollback)
     draw = partial(draw_shared, setup.origin.initial, description.spec, spec)
     add_extensions(ctx, ExtensionInputs(draw, setup.above))
     stack.push_async_callback(ctx.extensions.stop)

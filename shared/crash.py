@@ -23,6 +23,7 @@ SERVER_POINTS = {
     "sets-journaled": "the accepted and excluded sets are journaled, nothing is combined",
     "model-written": "the next model is on disk, not committed",
     "committed": "the next version is committed, nobody was told",
+    "taken-back": "rollback: the next version failed on the server's data, its files are still there",
     "announced": "every client was told; spool files are still there",
     "stages-forgotten": "masked: what the clients said in a round is deleted, its figures are not journaled",
     "summary-journaled": "the figures of a round are journaled; spool files are still there",

@@ -99,10 +99,11 @@ def _share(value: float) -> str:
 
 
 def _missing(row: Row) -> str:
-    """Who is not in the sum, in one cell."""
+    """Why there is no sum, or who is not in it, in one cell."""
     excluded, dropped, gone = row["excluded"], row["dropped"], row["gone"]
+    said = [str(row["reason"])] if row["reason"] else []
     words = [f"{name} {why}" for name, why in excluded.items()] if isinstance(excluded, dict) else []
     if isinstance(dropped, list) and isinstance(gone, list):
         words += [f"{name} {'gone' if name in gone else 'late'}" for name in dropped]
     more = f", {len(words) - NAMED} more" if len(words) > NAMED else ""
-    return ", ".join(words[:NAMED]) + more
+    return ", ".join(said + words[:NAMED]) + more

@@ -150,12 +150,14 @@ def base_digest(store: Store, version: int) -> bytes:
     return b"" if base is None else base.digest
 
 
-def prune(store: Store, kept: Iterable[int]) -> None:
+def prune(store: Store, kept: Iterable[int], *, bases: bool = False) -> None:
     """Delete the deltas of all other versions, errors and states that no next round needs, and what a crash left.
 
-    Not while a version is being written.
+    Not while a version is being written. With `bases`, what the newest versions were made from stays as it is: they
+    may yet be taken back.
     """
-    heads = {head.version for head in store.lineage.heads().values()}
+    newest = store.lineage.heads().values()
+    heads = {head.version for head in newest} | ({head.base for head in newest} if bases else set[int]())
     names = {delta_path(store, version).name for version in kept}
     names |= {error_path(store, version).name for version in heads}
     for path in (store.folder / "models").iterdir():
@@ -174,7 +176,7 @@ def sweep(store: Store) -> None:
     Before the first round: a round that the journal left open makes its version again.
     """
     versions = store.versions()
-    prune(store, [version for version, _ in versions])
+    prune(store, [version for version, _ in versions], bases=True)
     known = {digest.hex() for _, digest in versions}
     for path in (store.folder / "models").glob("*.safetensors"):
         if path.stem not in known:

@@ -12,6 +12,7 @@ from typing import Any
 from roughfed.config.federation import FederationConfig
 from roughfed.measures import confusion_matrix, figures, recall_by_class
 from roughfed.report.heterogeneity.parts import heterogeneity_of
+from roughfed.report.starts import changes
 from roughfed.report.summary import (
     CalibratedSummary,
     DefenceSummary,
@@ -19,12 +20,14 @@ from roughfed.report.summary import (
     Proof,
     RoundSummary,
     RunSummary,
+    StartSummary,
     Together,
     with_class_counts,
 )
 from roughfed.server.masked.journal import Stages
 from roughfed.server.model.calibrated import newest
 from roughfed.server.model.retention import class_counts, whole
+from roughfed.server.storage.starts import Start, starts
 from roughfed.server.storage.store import EVERYBODY, GONE, RoundRow, Store
 from roughfed.shared_tensors import model_part
 from roughfed.types import Evaluation, RoundHeader
@@ -48,12 +51,14 @@ def run_summary(store: Store, config: FederationConfig) -> RunSummary | None:
     if (run := bare_summary(store, config)) is None:
         return None
     ends = [row.opened_at + r.seconds for row, r in zip(closed(store), rounds, strict=False)]
+    begun = starts(store.journal)
     run = replace(
         run,
         clients=len({client for r in rounds for client in r.participants}),
         rounds=rounds,
         client_class_accuracy=client_recalls(store),
-        config=config.model_dump(),
+        config=dict(begun[-1].settings) if begun else config.model_dump(),
+        starts=start_summaries(begun),
         seconds_total=max(ends) - began(store) if ends else None,
     )
     return with_class_counts(run, run.class_prior)
@@ -79,9 +84,28 @@ def bare_summary(store: Store, config: FederationConfig) -> RunSummary | None:
         sketch_dim=config.sketch.dim if config.privacy.server_sees == "sketches" else 0,
         model_digest=store.latest_model()[1].hex(),
         calibrated=calibrated(store),
-        started_at=datetime.fromtimestamp(began(store), UTC).isoformat(timespec="seconds"),
+        started_at=moment(began(store)),
         machine=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
     )
+
+
+def start_summaries(begun: Sequence[Start]) -> list[StartSummary]:
+    """The starts of the server, each with the settings that differ from those of the start before."""
+    return [
+        StartSummary(
+            at=moment(each.started_at),
+            software=each.software,
+            round=each.round,
+            changed=[] if last is None else changes(last.settings, each.settings),
+            ended=each.ended or "",
+        )
+        for last, each in zip([None, *begun], begun, strict=False)
+    ]
+
+
+def moment(at_s: float) -> str:
+    """A Unix time as ISO 8601, to the second."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds")
 
 
 def began(store: Store) -> float:
@@ -154,6 +178,7 @@ def _round(row: RoundRow, header: RoundHeader, store: Store, spread: Mapping[int
         round=row.round,
         version=version,
         outcome=row.outcome or "",
+        reason=row.reason,
         seconds=told.number("seconds"),
         phase_seconds=told.numbers("phase_seconds"),
         participants=list(row.cohort),

@@ -44,7 +44,7 @@ class Published:
         self._changed, self._wanted = ctx.state.watch(), asyncio.Event()
         self._waiting: list[Future[bytes]] = []
         self._newest = (b"", -FASTEST_S)
-        self._rounds: tuple[int, int] | None = None
+        self._rounds: tuple[int, int, float] | None = None
 
     # -- on the event loop ---------------------------------------------------------------------------------------------
 
@@ -79,9 +79,10 @@ class Published:
             _settle(each, found)
         self.feed.publish("status", found)
         row = self._ctx.store.journal.read(
-            "SELECT max(round) AS round, count(summary) AS told FROM rounds WHERE outcome IS NOT NULL"
+            "SELECT max(round) AS round, count(summary) AS told, total(outcome = 'abandoned') AS lost "
+            "FROM rounds WHERE outcome IS NOT NULL"
         )[0]
-        if (rounds := (row["round"] or 0, row["told"])) != self._rounds or not self.feed.watchers:
+        if (rounds := (row["round"] or 0, row["told"], row["lost"])) != self._rounds or not self.feed.watchers:
             self._rounds = rounds
             self.feed.publish("round", to_json({"round": rounds[0]}))
 

@@ -261,6 +261,6 @@ async def abandon(ctx: ServerContext, round_: RoundState, updates: Updates, reas
         await judge(ctx, round_, updates, defend=False)
     await ctx.store.abandon(row.round, reason, now)
     ctx.metrics.round_closed("abandoned", now - row.opened_at, again=taken_up(ctx, row))
-    round_.row = dataclasses.replace(round_.row, outcome="abandoned", closed_at=now)
+    round_.row = dataclasses.replace(round_.row, outcome="abandoned", closed_at=now, reason=reason)
     await announce(ctx, round_, updates)
     return round_.row

@@ -52,6 +52,7 @@ class RoundRow:
         facts: what came with the jobs.
         sums: of the statistics of those whose update counts, by name.
         cluster: whose round it is; "0" where there are none.
+        reason: why it was abandoned.
     """
 
     round: int
@@ -66,6 +67,7 @@ class RoundRow:
     facts: Mapping[str, tuple[float, ...]] = field(default_factory=dict[str, tuple[float, ...]])
     sums: Mapping[str, Sequence[int]] = field(default_factory=dict[str, Sequence[int]])
     cluster: str = DEFAULT
+    reason: str = ""
 
     @property
     def accepted(self) -> list[str]:
@@ -282,6 +284,18 @@ class Store:
         sql = "UPDATE rounds SET outcome = 'abandoned', reason = ?, closed_at = ? WHERE round = ?"
         await self.journal.write(lambda db: db.execute(sql, (reason, now, number)))
 
+    async def take_back(self, number: int, reason: str, now: float) -> None:
+        """Let a round that was committed have brought nothing: its version is none any more."""
+
+        def work(db: sqlite3.Connection) -> None:
+            made = "SELECT version FROM models WHERE round = ?"
+            db.execute(f"DELETE FROM evaluations WHERE version IN ({made})", (number,))  # noqa: S608
+            db.execute("DELETE FROM models WHERE round = ?", (number,))
+            sql = "UPDATE rounds SET outcome = 'abandoned', reason = ?, closed_at = ? WHERE round = ?"
+            db.execute(sql, (reason, now, number))
+
+        await self.journal.write(work)
+
     async def set_summary(self, number: int, summary: Mapping[str, object]) -> None:
         """Keep what the report will say of the round."""
         text = json.dumps(summary)
@@ -390,6 +404,7 @@ def _round_row(row: sqlite3.Row) -> RoundRow:
         facts=decode_facts(row["facts"]),
         sums=json.loads(row["sums"]) if row["sums"] else {},
         cluster=row["cluster"],
+        reason=row["reason"] or "",
     )
 
 

@@ -16,6 +16,7 @@ ABOVE = "An edge gets its model and its learning settings from the federation ab
 OURS: dict[str, str] = {
     "clusters.method": "clusters are models of one server",
     "codec.downlink": "a model from above is handed on as it is, since no step from the one before leads to it",
+    "defence.rollback": "which version stands is decided above",
     "model.init": "there is one start, and it is made above",
     "model.frozen": "a frozen base is handed out by one server",
     "model.adapters": "adapters stand on a frozen base, which one server hands out",

@@ -277,6 +277,15 @@ class Defence(BaseModel):
         "every round for rules that hold others against it; they are not evaluated on. 0 = none.",
     )
 
+    rollback: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Take a new version back whose balanced accuracy on the server's own data lies so far below that "
+        "of the best one before it, 0.1 being 10 points, and chance does not explain it; the next round begins with "
+        "the version before. Without classes: whose loss is higher by this share. 0 = versions stand.",
+    )
+
     def rule_of(self, server_sees: str) -> str:
         """The rule of a round: a row of `roughfed.server.defence`, or what a package brings."""
         return AUTO[server_sees] if self.rule == "auto" else self.rule

@@ -15,6 +15,7 @@ from roughfed.report.heterogeneity.sections import sections as heterogeneity
 from roughfed.report.layout import captioned, note, pair, safe, section
 from roughfed.report.privacy import seen
 from roughfed.report.rough_data import class_charts, last_with, tasks_charts
+from roughfed.report.starts import starts
 from roughfed.report.summary import RunSummary
 
 _WRITTEN = f"written by roughfed {safe(roughfed.__version__)}"
@@ -147,7 +148,7 @@ def _clients(run: RunSummary) -> str:
 
 
 def _settings(run: RunSummary) -> str:
-    return section("Configuration", tables.config_table(run.config))
+    return section("Configuration", starts(run) + tables.config_table(run.config))
 
 
 def _footer(run: RunSummary) -> str:

@@ -78,6 +78,7 @@ class RoundSummary:
         round: number of the round, from 1 on.
         version: model version after it.
         outcome: "committed", or why it was not, in kebab-case ("void").
+        reason: why it was not, in words; empty where it was.
         seconds: wall time of the round.
         phase_seconds: wall time by phase, in order.
         participants: names of the clients that were asked.
@@ -118,6 +119,7 @@ class RoundSummary:
     round: int
     version: int
     outcome: str = "committed"
+    reason: str = ""
     seconds: float = 0.0
     phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
     participants: list[str] = field(default_factory=list[str])
@@ -160,6 +162,25 @@ class Proof:
     client: str
     round: int
     reason: str
+
+
+@dataclass(frozen=True)
+class StartSummary:
+    """One start of the server on this run.
+
+    Attributes:
+        at: ISO 8601.
+        software: version of roughfed.
+        round: the last round that was opened before it; 0: none.
+        changed: (dotted setting, value at the start before, value now), where they differ.
+        ended: why this process ended; empty: it runs, was killed, or failed.
+    """
+
+    at: str
+    software: str
+    round: int
+    changed: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
+    ended: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,7 +247,8 @@ class RunSummary:
         proofs: who is out, and why; by round.
         suspended: clients that were silent too often, with what was noted.
         sketch_dim: numbers that the server saw of each update; 0: none.
-        config: the effective settings, nested.
+        config: the effective settings, nested; those of the last start.
+        starts: of the server, in order; empty where they were not noted.
         model_digest: BLAKE3 of the final parameters, hexadecimal.
         started_at: ISO 8601.
         calibrated: what the model is after the server finished it from sums; None where it did not.
@@ -254,6 +276,7 @@ class RunSummary:
     suspended: dict[str, str] = field(default_factory=dict[str, str])
     sketch_dim: int = 0
     config: dict[str, object] = field(default_factory=dict[str, object])
+    starts: list[StartSummary] = field(default_factory=list[StartSummary])
     model_digest: str = ""
     calibrated: CalibratedSummary | None = None
     started_at: str = ""

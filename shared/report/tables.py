@@ -81,7 +81,7 @@ def losses_table(run: RunSummary) -> str:
         rows += [(str(r.round), name, "excluded", reason(why)) for name, why in r.excluded]
         rows += [(str(r.round), name, "dropped out", "sent nothing in time") for name in r.dropped]
         if r.outcome != "committed":
-            rows.append((str(r.round), "all", "round lost", r.outcome))
+            rows.append((str(r.round), "all", "round lost", r.reason or r.outcome))
     if not rows:
         return note("Nobody dropped out, nobody was excluded, and no round was lost.")
     count = Counter((what, why) for _, _, what, why in rows)
@@ -123,14 +123,15 @@ def rounds_table(run: RunSummary) -> str:
 
 def config_table(config: Mapping[str, object]) -> str:
     """The settings, with dotted keys as in the environment and in errors."""
-    rows = list(_flatten(config, ""))
+    rows = list(flat(config))
     return table(("setting", "value"), rows) if rows else note("not recorded")
 
 
-def _flatten(settings: Mapping[str, object], prefix: str) -> Iterator[tuple[str, str]]:
+def flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as (dotted key, value in words)."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flatten(cast("Mapping[str, object]", value), f"{prefix}{key}.")
+            yield from flat(cast("Mapping[str, object]", value), f"{prefix}{key}.")
         elif isinstance(value, bool):
             yield f"{prefix}{key}", str(value).lower()
         else:

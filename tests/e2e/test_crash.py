@@ -20,8 +20,8 @@ RECOVERY_S = 5.0
 
 LATER_SERVER = ("round-opened:2", "upload-partial:5", "receipt-journaled:3", "defence-noted", "summary-journaled")
 LATER_CLIENT = ("job-accepted:2", "trained:2", "update-saved:2", "upload-cut:2", "residual-settled", "counted-noted")
-ELSEWHERE = ("masked:", "clusters:", "ledger:", "base:", "edge:")
-"""In test_masked_crash.py, test_clusters.py, test_ledger.py, test_adapters.py and test_edge_crash.py."""
+ELSEWHERE = ("masked:", "clusters:", "ledger:", "base:", "edge:", "rollback:")
+"""In test_masked_crash.py, test_clusters, test_ledger, test_adapters, test_edge_crash and test_taken_back."""
 
 # The end of the last round is a case of its own: whoever is away must still hear that the run is over.
 SERVER = [

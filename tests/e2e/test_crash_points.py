@@ -8,9 +8,9 @@ import pytest
 
 from roughfed.crash import CLIENT_POINTS, SERVER_POINTS, TRAINER_POINTS
 
-from . import test_clusters, test_edge_masked, test_masked_crash, test_masked_rare, test_masked_trainer
+from . import test_clusters, test_edge_masked, test_masked_crash, test_masked_rare, test_masked_trainer, test_taken_back
 
-ELSEWHERE = [*test_masked_rare.OF_SERVER, *test_clusters.SPLIT_KILLS, *test_edge_masked.KILLS]
+ELSEWHERE = [*test_masked_rare.OF_SERVER, *test_clusters.SPLIT_KILLS, *test_edge_masked.KILLS, *test_taken_back.KILLS]
 MET = {
     "server": [*test_masked_crash.SERVER, *ELSEWHERE],
     "client": [*test_masked_crash.CLIENT, *test_masked_rare.OF_CLIENT],

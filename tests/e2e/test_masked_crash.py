@@ -31,6 +31,7 @@ NOT_OF_CLIENT = ("choice-noted", "base-fetched")
 NOT_OF_SERVER = (
     "opening-taken", "questions-decided",
     "clusters-settled", "choosing-opened", "choice-journaled", "choosing-closed", "order-adopted",
+    "taken-back",
 )  # fmt: skip
 """No round comes there in which nobody lies, that has one model, no frozen base and nothing above it. By
 name: a new point is tried here, and fails until it is met here or elsewhere."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -62,11 +64,22 @@ class Trained(Cluster):
     def __enter__(self) -> Trained:
         return self
 
-    def begin(self) -> None:
-        """Start everybody."""
-        self.process = Process("server", [*ROUGHFED, "server", "--dir", str(self.place.folder)], environment())
+    def start(self, crash_at: str = "") -> None:
+        """Start the server; from its second start on at the ports that it had."""
+        with suppress(FileNotFoundError):
+            ports = json.loads(self.place.ports.read_text())
+            self.configure({"server": {"port": ports["federation"], "enrol_port": ports["enrolment"]}})
+        command = [*ROUGHFED, "server", "--dir", str(self.place.folder)]
+        self.process = Process("server", command, environment(crash_at))
         self.processes.append(self.process)
         self.process.wait_line("listening federation", timeout_s=BUSY_S)
+
+    def begin(self, *, paused: bool = False, crash_at: str = "") -> None:
+        """Start everybody; with `paused`, no round begins before `roughfed resume`. `crash_at`: the server's."""
+        self.start(crash_at)
+        if paused:
+            command = [*ROUGHFED, "pause", "--dir", str(self.place.folder)]
+            subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=BUSY_S)
         for name in self.names:
             self.join(name)
 

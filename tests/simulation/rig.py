@@ -49,15 +49,17 @@ class Rig:
         num_classes: int = 0,
         model: Mapping[str, Any] | None = None,
         defence: Mapping[str, Any] | None = None,
+        tables: Mapping[str, Mapping[str, Any]] | None = None,
         **settings: Any,
     ) -> None:
-        """`model`, `defence` and `settings` are of [model], [defence] and [round]."""
+        """`model`, `defence` and `settings` are of [model], [defence] and [round], `tables` are others by name."""
         self.store = Store(folder)
         config = FederationConfig(
             round=RoundSettings(**({"quorum": 2, "deadline": 20.0} | settings)),
             model=Model(**(model or {})),
             privacy=Privacy(server_sees="updates"),
             defence=Defence(**(defence or {})),
+            **{name: dict(values) for name, values in (tables or {}).items()},  # pyright: ignore[reportArgumentType]
         )
         server = KEYS["server"]
         self.ctx = context(config, self.store, server, executor, SPEC, worker=worker, num_classes=num_classes)

@@ -50,6 +50,9 @@ ALERTS: Mapping[str, AlertRule] = MappingProxyType(
         "TailAccuracyDrop": AlertRule(
             "warning", "likewise for the classes with fewest examples, 10 points", learning.tail_accuracy
         ),
+        "VersionTakenBack": AlertRule(
+            "warning", "a new version failed on the server's own data (defence.rollback)", learning.taken_back
+        ),
         "CertExpiring": AlertRule(
             "warning", "the server's certificate was not renewed, or the CA's ends within 30 days", machine.certificates
         ),

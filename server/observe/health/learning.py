@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import takewhile
 from statistics import median
 
+from roughfed.server.model.validation import TAKEN_BACK
 from roughfed.server.observe.health.alert import Firing
 from roughfed.server.observe.health.inputs import HealthInputs, PastRound
 
@@ -53,6 +55,22 @@ def dropped(
         f"{what} fell to {now:.1%} in round {newest.number}, from {usual:.1%} (median of {len(before[-BEFORE:])})",
         "roughfed rounds --last 8: what changed with it; roughfed export takes the best version, not the newest",
         "critical" if usual - now > 3 * by else None,
+    )
+
+
+def taken_back(inputs: HealthInputs, stands: bool) -> Firing | None:
+    """The newest rounds made versions that failed on the server's data, and that are none any more."""
+    del stands  # the next version that stands ends it
+    lost = list(takewhile(lambda each: each.reason.startswith(TAKEN_BACK), reversed(inputs.rounds)))
+    if inputs.finished or not lost:
+        return None
+    newest = lost[0]
+    fault = newest.reason.removeprefix(TAKEN_BACK).lstrip(": ")
+    more = f" ({len(lost)} rounds in a row)" if len(lost) > 1 else ""
+    return Firing(
+        f"what round {newest.number} made was taken back: {fault} on the server's data{more}",
+        "roughfed rounds --last 8: who was in these rounds and not in those before; roughfed quarantine NAME leaves "
+        "one out; a higher defence.rollback, where such falls are normal",
     )
 
 

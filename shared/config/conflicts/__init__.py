@@ -10,6 +10,7 @@ from roughfed.config.conflicts.contribution import scoring_conflicts
 from roughfed.config.conflicts.modes import mode_conflicts
 from roughfed.config.conflicts.optimizer import optimizer_conflicts, scaling_conflicts
 from roughfed.config.conflicts.rewards import reward_conflicts
+from roughfed.config.conflicts.rollback import rollback_conflicts
 from roughfed.config.conflicts.rough_data import rough_conflicts
 from roughfed.config.conflicts.tensors import sharing_conflicts
 from roughfed.config.fairness import fairness_conflicts
@@ -46,6 +47,7 @@ def federation_conflicts(config: FederationConfig) -> list[Problem]:
         frozen_conflicts,
         mode_conflicts,
         reward_conflicts,
+        rollback_conflicts,
         scoring_conflicts,
         cluster_conflicts,
         tier_conflicts,

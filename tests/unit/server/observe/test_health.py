@@ -87,6 +87,7 @@ HEALTHY = HealthInputs(
     round_bytes=100 << 20,
 )
 BETWEEN = dataclasses.replace(HEALTHY, open=None, ready_since=NOW - 2)
+FAILED = {"outcome": "abandoned", "reason": "taken-back: accuracy 40.0% after 70.0%", "accuracy": None, "tail": None}
 LOST = {"outcome": "abandoned", "reason": "too-few-updates", "accuracy": None, "tail": None}
 MISSING = {"dropped": ("c1", "c2", "c3", "c4", "c5"), "accepted": NAMES - {"c1", "c2", "c3", "c4", "c5"}}
 OUT = {"left_out": dict.fromkeys(("c1", "c2", "c3", "c4", "c5"), "disagrees")}
@@ -166,6 +167,8 @@ FIRES: list[Case] = [
     ("AccuracyDrop", None, {"rounds": rounds({"accuracy": 0.7})}, "critical", ["70.0%"]),
     ("AccuracyDrop", BETWEEN, {"rounds": rounds({"accuracy": 0.84}, LOST)}, "warning", ["84.0%"]),
     ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.65})}, "warning", ["tail classes", "65.0%", "80.0%"]),
+    ("VersionTakenBack", None, {"rounds": rounds(FAILED)}, "warning", ["round 20", "accuracy 40.0% after 70.0%"]),
+    ("VersionTakenBack", None, {"rounds": rounds({}, FAILED, FAILED)}, "warning", ["round 20", "2 rounds in a row"]),
     (
         "CertExpiring",
         None,
@@ -258,6 +261,8 @@ SILENT: list[tuple[str, HealthInputs | None, Mapping[str, Any]]] = [
     ("AccuracyDrop", None, {"rounds": [past(n, accuracy=None) for n in range(1, 9)]}),
     ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.71})}),
     ("TailAccuracyDrop", None, {"rounds": rounds({"tail": 0.5, "examples": 100})}),
+    ("VersionTakenBack", None, {"rounds": rounds(FAILED, {})}),
+    ("VersionTakenBack", None, {"rounds": rounds({"outcome": "abandoned", "reason": "deadline"})}),
     ("CertExpiring", None, {"ends": {"server": NOW + 1.41 * DAY, "ca": NOW + 31 * DAY}}),
     ("CertExpiring", None, {"life_s": 2 * DAY, "ends": {"server": NOW + 0.41 * DAY}}),
     ("ClientCertExpiring", None, {"client_certificates": {"c1": (NOW + 1.41 * DAY, 7 * DAY)}}),

@@ -70,7 +70,7 @@ FACTS: dict[str, tuple[Callable[[Store], list[Coroutine[Any, Any, Any]]], Callab
     "abandoned": (
         lambda s: [s.open_round(ROW), s.abandon(1, "deadline", 9.0)],
         lambda s: (s.last_round(), s.versions()),
-        (replace(ROW, outcome="abandoned", closed_at=9.0), []),
+        (replace(ROW, outcome="abandoned", closed_at=9.0, reason="deadline"), []),
     ),
     "summary": (
         lambda s: [s.open_round(ROW), s.set_summary(1, {"seconds": 1.5})],

@@ -17,6 +17,7 @@ from roughfed.errors import ConfigError
 SAID: dict[str, str] = {
     "codec.downlink": '[codec]\ndownlink = "int8"',
     "clusters.method": '[clusters]\nmethod = "ifca"\nk = 2',
+    "defence.rollback": "[defence]\nrollback = 0.1",
     "model.init": '[model]\ninit = "start.safetensors"\nname = "mlp"',
     "model.frozen": '[model]\nfrozen = ["body.*"]',
     "model.adapters": "[model]\nadapters = 4",
