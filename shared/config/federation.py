@@ -81,7 +81,12 @@ class RoundSettings(BaseModel):
         default=0.8,
         description="Updates that a round needs: a fraction of the wanted clients (1.0 = all), or their number.",
     )
-    min_clients: int = Field(default=2, ge=1, description="Connected clients that the server waits for before a round.")
+    min_clients: int = Field(
+        default=2,
+        ge=1,
+        description="Connected clients that the server waits for before a round; where updates are masked at least so "
+        "many that a round has 4.",
+    )
     deadline: Duration = Field(default=600.0, gt=0, description="Time that a round may take.")
     patience: float = Field(
         default=1.25,

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -158,6 +158,10 @@ class Downlink:
         return moved
 
 
+REHEARSED = 1_000_003
+"""Between the seeds of a federation and those of its rehearsals: no bench has so many federations."""
+
+
 class MaskedRounds:
     """Server and codec side of a federation's rounds, with what lives from one round to the next."""
 
@@ -182,6 +186,12 @@ class MaskedRounds:
         other._residuals, other._state = dict(self._residuals), NOTHING
         return other
 
+    def rehearsal(self, secret: int) -> MaskedRounds:
+        """The same rounds to try something on, with other groups, roundings and sketches; these go on as they were."""
+        other = copy.copy(self)
+        other._residuals, other._seed = dict(self._residuals), self._seed + REHEARSED * (secret + 1)
+        return other
+
     @property
     def upload_bytes(self) -> int:
         """Codes of one client and round."""
@@ -197,6 +207,7 @@ class MaskedRounds:
         deltas: Mapping[str, Flat],
         own: Mapping[str, Flat] = NO_ROWS,
         quarters: Mapping[str, int] = ALIKE,
+        uncut: Collection[str] = (),
     ) -> RoundResult:
         """The next round.
 
@@ -204,6 +215,7 @@ class MaskedRounds:
             deltas: name -> float32 [D], of whoever takes part.
             own: extra rows of the server's own, likewise.
             quarters: weight class of those who do not count whole, 1 to 3.
+            uncut: who cuts its update to C alone, not to the part of it that is asked for.
 
         Raises:
             TooFewClients: fewer than 4 clients, or too few for the rule.
@@ -218,7 +230,7 @@ class MaskedRounds:
             name: encode(
                 delta,
                 self._residuals.get(name),
-                params,
+                replace(params, clip_share=1.0) if name in uncut else params,
                 secret=self._digest("dither", number, name),
                 weight=weights[name],
             )

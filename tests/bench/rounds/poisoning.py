@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
@@ -32,6 +32,7 @@ from tests.bench.harness.games import played
 from tests.bench.harness.hostile import Attackers, hostile_names
 from tests.bench.harness.learners import Learners, LearningOptions
 from tests.bench.harness.rounds import Downlink, MaskedPlan, MaskedRounds, PlainRounds
+from tests.bench.harness.white_box import FORMS, Rehearsal, Stage, WhiteBox
 from tests.bench.plots.attack_heat import poisoning_svg, render_poisoning
 
 
@@ -146,10 +147,14 @@ def run_poisoning_bench(
     """
     wanted = list(options.attacks or attacks())
     clients = options.learning.clients
-    if [name for name in wanted if poison_of(name)[0] is not None]:  # refused here, not in another process
+    if [name for name in wanted if poison_of(name)[0] is not None or name in FORMS]:  # refused here, not elsewhere
         hostile_names([str(number) for number in range(clients)], options.attackers, 0)
     tolerated(options.expected, clients)
     defences = [look_up({n: n for n in DEFENCES}, name, key="--defences") for name in options.defences or DEFENCES]
+    for attack, defence in product(FORMS.keys() & set(wanted), defences):
+        if not DEFENCES[defence].sketches or DEFENCES[defence].root:
+            cause = f"{attack} rehearses masked rounds without a root set, and {defence} is none"
+            raise ConfigError(cause, key="--defences", cure='write "default, sketches;none, masked"')
     games = [Game(*one) for one in product(wanted, defences, options.seeds)]
     found: dict[str, dict[str, list[Outcome]]] = {attack: {name: [] for name in defences} for attack in wanted}
     for game, outcome in played(play, games, options):
@@ -176,7 +181,7 @@ def poison_of(attack: str) -> tuple[Poison | None, float]:
         ConfigError: no such attack, or noise on what are no copies.
     """
     name = attack.removesuffix(NOISE)
-    poison = look_up({CLEAN: None, **POISONS}, name, key="--attacks")
+    poison = look_up({CLEAN: None, **POISONS, **dict.fromkeys(FORMS)}, name, key="--attacks")
     if name == attack:
         return poison, 0.0
     if poison is None or not poison.colludes:
@@ -210,15 +215,20 @@ def play(game: Game, options: PoisoningOptions) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="roughfed-bench-") as folder:
         learners = Learners(options.learning, seed=game.seed, folder=Path(folder))
         poison, jitter = poison_of(game.attack)
-        hostile = hostile_names(learners.names, options.attackers, game.seed) if poison is not None else set[str]()
+        attacked, form = game.attack != CLEAN, FORMS.get(game.attack)
+        hostile = hostile_names(learners.names, options.attackers, game.seed) if attacked else set[str]()
         server = Server(DEFENCES[game.defence], learners, options.expected, game.seed)
         attackers = Attackers(poison, learners, hostile, seed=game.seed, jitter=jitter)
+        seers = None if form is None else WhiteBox(form, learners, hostile, rounds=options.rounds, seed=game.seed)
         params = learners.params
         measured: list[tuple[float, float, float]] = []
         for number in range(1, options.rounds + 1):
             learners.hand_out(params)
             root = learners.root_update(number) if server.setting.root else None
-            params = server.step(params, attackers.updates(number, server.last_step), root, attackers.claims)
+            updates = attackers.updates(number, server.last_step)
+            if seers is not None:
+                updates = seers.updates(Stage(number, params, updates, server.rehearsal(params, hostile)))
+            params = server.step(params, updates, root, attackers.claims, uncut=hostile)
             if number > options.rounds - SETTLED:
                 measured.append(learners.measured(params, attackers.goal))
         return outcome_of(measured, server, hostile, len(learners.names))
@@ -245,10 +255,39 @@ class Server:
         self._masked = MaskedRounds(size, clients, MaskedPlan(rule=setting.rule, attackers=f), seed=seed)
         self._down = Downlink(size)
 
-    def step(self, params: Flat, deltas: Mapping[str, Flat], root: Flat | None, claims: Mapping[str, int]) -> Flat:
-        """The next parameters, float32 [D]; `claims`: false numbers of examples (not masked)."""
+    def rehearsal(self, params: Flat, uncut: Collection[str]) -> Rehearsal:
+        """What would come of the next round, masked, with other secrets of the server's; nothing is changed by it."""
+
+        def played(deltas: Mapping[str, Flat], secret: int) -> tuple[set[str], Flat | None]:
+            result = self._masked.rehearsal(secret).play(deltas, uncut=uncut)
+            return set(result.excluded), None if result.mean is None else params + result.mean
+
+        return played
+
+    def step(
+        self,
+        params: Flat,
+        deltas: Mapping[str, Flat],
+        root: Flat | None,
+        claims: Mapping[str, int],
+        *,
+        uncut: Collection[str] = (),
+    ) -> Flat:
+        """The next parameters, float32 [D].
+
+        Args:
+            params: those that the round begins with.
+            deltas: the updates by name.
+            root: of the server's own examples.
+            claims: false numbers of examples (not masked).
+            uncut: who cuts its update to C alone, not to the part of it that is asked for (masked).
+        """
         own = {} if root is None else {ROOT: root}
-        after = (self._on_sketches if self.setting.sketches else self._on_updates)(params, deltas, own, claims)
+        after = (
+            self._on_sketches(params, deltas, own, uncut)
+            if self.setting.sketches
+            else self._on_updates(params, deltas, own, claims)
+        )
         if after is None:
             return params
         self.rounds += 1
@@ -272,13 +311,13 @@ class Server:
         return params + result.mean
 
     def _on_sketches(
-        self, params: Flat, deltas: Mapping[str, Flat], own: Mapping[str, Flat], _claims: Mapping[str, int]
+        self, params: Flat, deltas: Mapping[str, Flat], own: Mapping[str, Flat], uncut: Collection[str]
     ) -> Flat | None:
         fine = {name: delta for name, delta in deltas.items() if len(delta) == len(params) and np.isfinite(delta).all()}
         if len(fine) < SMALLEST:
             self.excluded.append(set(deltas))
             return None
-        result = self._masked.play(fine, own)
+        result = self._masked.play(fine, own, uncut=uncut)
         self.excluded.append((deltas.keys() - fine.keys()) | result.excluded.keys())
         if result.mean is None:
             return None

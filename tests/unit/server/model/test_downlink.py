@@ -196,11 +196,11 @@ def test_deltas_go_with_their_models_and_one_error_is_kept(store: Store) -> None
 
 
 def test_a_start_sweeps_what_was_not_committed_and_the_run_goes_on_as_if_undisturbed(store: Store) -> None:
-    play(store, 1, 2)
-    kept = contents(store).keys() - {"00000001.error"}
-    version, digest = write(store, delta_of(3))
+    play(store, 1, 2, 3)
+    kept = contents(store).keys() - {"00000001.error"}  # that of 2 is what begins again if 3 is taken back
+    version, digest = write(store, delta_of(4))
     (store.folder / "models" / "next.delta").write_bytes(b"half")
     (store.folder / "models" / "next.partial").write_bytes(b"half")
     downlink.sweep(store)
     assert contents(store).keys() == kept
-    assert write(store, delta_of(3)) == (version, digest)
+    assert write(store, delta_of(4)) == (version, digest)
