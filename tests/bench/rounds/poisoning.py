@@ -228,7 +228,7 @@ def play(game: Game, options: PoisoningOptions) -> Outcome:
             updates = attackers.updates(number, server.last_step)
             if seers is not None:
                 updates = seers.updates(Stage(number, params, updates, server.rehearsal(params, hostile)))
-            params = server.step(params, updates, root, attackers.claims, uncut=hostile)
+            params = server.step(params, updates, root, attackers.claims, uncut=hostile if form else ())
             if number > options.rounds - SETTLED:
                 measured.append(learners.measured(params, attackers.goal))
         return outcome_of(measured, server, hostile, len(learners.names))
