@@ -207,7 +207,9 @@ def then(status: Status) -> str:
 
 def _before(last: Mapping[str, Any]) -> Text:
     """How the last round ended."""
-    more = [f"{last[key]} {word}" for key, word in (("excluded", "left out"), ("dropped", "late or gone")) if last[key]]
+    gone = last.get("gone", 0)  # an older server does not say
+    counts = {"left out": last["excluded"], "gone": gone, "late": last["dropped"] - gone}
+    more = [f"{number} {word}" for word, number in counts.items() if number]
     ended = "" if last["outcome"] == "committed" else f" {last['outcome']} ({last['reason']})"
     said = [f"{last['accepted']} of {last['asked']} in the sum", *more, seconds(last["seconds"])]
     return Text(f"round {last['round']}{ended}: {', '.join(said)}", style="red" if ended else "")

@@ -91,6 +91,7 @@ def _round(each: PastRound) -> dict[str, Any]:
         "asked": each.asked,
         "accepted": len(each.accepted),
         "dropped": len(each.dropped),
+        "gone": len(each.gone),
         "excluded": len(each.excluded),
         "upload_bytes": each.upload_bytes,
         "download_bytes": each.download_bytes,

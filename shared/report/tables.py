@@ -79,7 +79,10 @@ def losses_table(run: RunSummary) -> str:
     rows: list[tuple[str, str, str, str]] = []
     for r in run.rounds:
         rows += [(str(r.round), name, "excluded", reason(why)) for name, why in r.excluded]
-        rows += [(str(r.round), name, "dropped out", "sent nothing in time") for name in r.dropped]
+        gone = dict.fromkeys(r.gone, "its connection had ended")
+        rows += [
+            (str(r.round), n, "gone" if n in gone else "late", gone.get(n, "sent nothing in time")) for n in r.dropped
+        ]
         if r.outcome != "committed":
             rows.append((str(r.round), "all", "round lost", r.reason or r.outcome))
     if not rows:

@@ -78,6 +78,7 @@ class PastRound:
         asked: clients of the cohort.
         accepted: clients whose update is in the sum.
         dropped: those that sent none in time.
+        gone: those of them whose connection had ended.
         excluded: those whose update is not in the sum, or who refused or failed their job: client -> reason.
         defence: what it did.
         groups: of a masked round.
@@ -97,6 +98,7 @@ class PastRound:
     asked: int = 0
     accepted: Set[str] = frozenset()
     dropped: Sequence[str] = ()
+    gone: Sequence[str] = ()
     excluded: Mapping[str, str] = field(default_factory=dict[str, str])
     defence: DefenceOutcome = DefenceOutcome()
     groups: int = 0

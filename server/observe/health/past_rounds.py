@@ -10,7 +10,7 @@ from typing import Any
 from roughfed.measures import figures
 from roughfed.server.model.retention import class_counts, whole
 from roughfed.server.observe.health.inputs import DefenceOutcome, ModelAccuracy, PastRound
-from roughfed.server.storage.store import ABSENT, ACCEPTED, Store
+from roughfed.server.storage.store import ABSENT, ACCEPTED, GONE, Store
 
 KEPT = 60
 """Rounds; enough for a curve on a wide terminal."""
@@ -73,6 +73,7 @@ def _past(store: Store, row: sqlite3.Row, counts: list[int]) -> PastRound:
         asked=len(json.loads(row["cohort"])),
         accepted=frozenset(client for client, why in sets.items() if why == ACCEPTED),
         dropped=tuple(client for client, why in sets.items() if why in ABSENT),
+        gone=tuple(client for client, why in sets.items() if why == GONE),
         excluded={client: why for client, why in sets.items() if why != ACCEPTED and why not in ABSENT},
         defence=DefenceOutcome(
             rule=str(defence.get("rule", "")),

@@ -102,7 +102,7 @@ def participation(inputs: HealthInputs, stands: bool) -> Firing | None:
     came = sum(min(each.goal, each.asked - len(each.dropped)) for each in last)
     if came >= (ENOUGH if stands else TOO_FEW) * wanted:
         return None
-    missing = Counter(name for each in last for name in each.dropped)
+    missing = Counter(name + (" gone" if name in each.gone else " late") for each in last for name in each.dropped)
     return Firing(
         f"{came} of {wanted} wanted updates came in the last {len(last)} rounds; missing: {most(missing)}",
         "roughfed rounds --last 5; clients that are only slow need a longer round.deadline or round.patience",

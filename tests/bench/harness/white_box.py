@@ -33,14 +33,23 @@ class Form:
         last: rounds at the end in which they attack, honest before; 0: all rounds.
         every: attack in one round of so many, honest in the others.
         direction: "ascent" of the loss on their pooled examples, or "reverse" of the honest mean.
+        across: they push at right angles to the honest mean; else backwards, too.
+        aim: what is raised: "loss", the cross-entropy, or "error", the mean of 1 - p(right class), which leaves alone
+            what is wrong already.
+        reach: how far the ascent goes, in steps of the model that f honest updates of one direction would make.
         noise: what makes their updates differ: "opposed" adds up to nothing, "own" is each one's own.
+        camps: they push along so many parts of the direction, coordinates apart, an equal number of them along each.
         longest: norm of an update, in median norms of the honest ones.
     """
 
     last: int = 0
     every: int = 1
     direction: str = "ascent"
+    across: bool = True
+    aim: str = "loss"
+    reach: float = 1.0
     noise: str = "opposed"
+    camps: int = 1
     longest: float = 2.5
 
     def attacks(self, number: int, rounds: int) -> bool:
@@ -51,7 +60,7 @@ class Form:
 FORMS: Mapping[str, Form] = {"white-box": Form(), "white-box-late": Form(last=7)}
 
 
-ALONG, TOGETHER = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6), (-0.1, 0.0, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0)
+ALONG, TOGETHER = (-0.2, 0.0, 0.1, 0.2, 0.3, 0.45, 0.6), (-0.1, 0.0, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5, 4.0, 6.0)
 """What is tried: cosine with the honest mean, and the inner product of two attackers' rest in squared median norms."""
 
 SECRETS, HALVINGS, SHORTEST = 2, 5, 0.3
@@ -88,7 +97,7 @@ class WhiteBox:
         self._x = torch.from_numpy(np.concatenate([share.x for share in shares]))
         self._y = torch.from_numpy(np.concatenate([share.labels for share in shares]))
         self._last: Flat | None = None
-        self._at = (2, 2)
+        self._at = (3, 2)
         self.log: list[dict[str, Any]] = []
 
     def updates(self, stage: Stage) -> dict[str, Flat]:
@@ -100,7 +109,7 @@ class WhiteBox:
         mean = np.mean(honest, axis=0)
         share = len(self._names) / len(stage.trained)
         base = stage.params + (1 - share) * mean
-        direction = self._direction(base, mean, scale * share)
+        direction = self._direction(base, mean, self._form.reach * scale * share)
         best: tuple[float, dict[str, Flat]] = (-np.inf, dict(stage.trained))
         noise = self._noise(len(mean), [direction, mean])
         tried = {}
@@ -152,7 +161,16 @@ class WhiteBox:
         pushed = min(max((pairs * together + rest) / f if opposed else together, 0.0), rest)
         push, hide = pushed**0.5, (rest - pushed) ** 0.5
         centre = mean / np.linalg.norm(mean)
-        return (length * along * centre + push * direction + hide * noise).astype(np.float32)
+        return (length * along * centre + push * self._pushes(direction) + hide * noise).astype(np.float32)
+
+    def _pushes(self, direction: Flat) -> Flat:
+        """Where each pushes, unit vectors, float32 [f, D]."""
+        camps = self._form.camps
+        if camps == 1:
+            return np.tile(direction, (len(self._names), 1))
+        camp = np.arange(len(direction)) % camps
+        rows = np.stack([np.where(camp == at % camps, direction, 0) for at in range(len(self._names))])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
     def _noise(self, size: int, without: Sequence[Flat]) -> Flat:
         """Unit vectors, float32 [f, D], at right angles to some; "opposed" ones add up to nothing."""
@@ -172,10 +190,12 @@ class WhiteBox:
         step = np.zeros_like(mean) if self._last is None else reach * self._last
         for _ in range(STEPS):
             slope = self._slope(base + step)
-            slope -= (slope @ centre) * centre
+            if self._form.across:
+                slope -= (slope @ centre) * centre
             step = step + reach / 3 * slope / max(float(np.linalg.norm(slope)), 1e-30)
             step *= reach / max(float(np.linalg.norm(step)), 1e-30)
-        step -= (step @ centre) * centre
+        if self._form.across:
+            step -= (step @ centre) * centre
         self._last = (step / np.linalg.norm(step)).astype(np.float32)
         return self._last
 
@@ -205,7 +225,10 @@ class WhiteBox:
             t.name: flat[where].reshape(t.shape) for t, where in zip(spec.tensors, spec.slices().values(), strict=True)
         }
         model = self._learners.model.eval()
-        return torch.nn.functional.cross_entropy(torch.func.functional_call(model, parts, (x,)), y)
+        output = torch.func.functional_call(model, parts, (x,))
+        if self._form.aim == "error":
+            return 1 - output.softmax(dim=1).gather(1, y[:, None]).mean()
+        return torch.nn.functional.cross_entropy(output, y)
 
 
 def _near(at: int, count: int) -> range:

@@ -49,7 +49,7 @@ def client(name: str, state: str = "idle", **more: Any) -> dict[str, Any]:
 
 def history(count: int) -> list[dict[str, Any]]:
     shares = [dict.fromkeys(("accuracy", "balanced", "tail", "worst"), 0.5 + 0.4 * i / count) for i in range(count)]
-    counts = {"asked": 10, "accepted": 8, "dropped": 1, "excluded": 1, "seconds": 2.0}
+    counts = {"asked": 10, "accepted": 8, "dropped": 2, "gone": 1, "excluded": 1, "seconds": 2.0}
     return [
         {"round": i + 1, "outcome": "committed", "reason": "", "upload_bytes": 1, "download_bytes": 1, **counts, **each}
         for i, each in enumerate(shares)
@@ -135,7 +135,7 @@ def test_with_room_everything_is_there_and_with_less_the_same_in_fewer_columns()
         "> roughfed revoke eve cuts it off",
         "lab-1, up 1 min 1 s; the server sees updates",
         "accuracy 90 % (+5.0 points)",
-        "round 8: 8 of 10 in the sum, 1 left out, 1 late or gone, 2 s",
+        "round 8: 8 of 10 in the sum, 1 left out, 1 gone, 1 late, 2 s",
         "http://127.0.0.1:9464/",
         "48 s left",
     ):

@@ -89,7 +89,11 @@ HEALTHY = HealthInputs(
 BETWEEN = dataclasses.replace(HEALTHY, open=None, ready_since=NOW - 2)
 FAILED = {"outcome": "abandoned", "reason": "taken-back: accuracy 40.0% after 70.0%", "accuracy": None, "tail": None}
 LOST = {"outcome": "abandoned", "reason": "too-few-updates", "accuracy": None, "tail": None}
-MISSING = {"dropped": ("c1", "c2", "c3", "c4", "c5"), "accepted": NAMES - {"c1", "c2", "c3", "c4", "c5"}}
+MISSING = {
+    "dropped": ("c1", "c2", "c3", "c4", "c5"),
+    "gone": ("c1",),
+    "accepted": NAMES - {"c1", "c2", "c3", "c4", "c5"},
+}
 OUT = {"left_out": dict.fromkeys(("c1", "c2", "c3", "c4", "c5"), "disagrees")}
 ALONE = {"left_out": {"c1": "disagrees"}, "excluded": {"c1": "disagrees"}, "accepted": NAMES - {"c1"}}
 MORE = {"suspects": ("c1", "c2", "c3"), "left_out": dict.fromkeys(("c1", "c2"), "together")}
@@ -133,7 +137,7 @@ FIRES: list[Case] = [
         None,
         {"rounds": rounds(MISSING, MISSING, MISSING)},
         "warning",
-        ["15 of 30 wanted updates", "c1 3x"],
+        ["15 of 30 wanted updates", "c1 gone 3x", "c2 late 3x"],
     ),
     (
         "ParticipationLow",

@@ -76,7 +76,7 @@ def test_counts_are_over_all_rounds(ctx: ServerContext, status: Status) -> None:
         for number, sets, committed in (
             (1, {"alpha": "", "beta": "norm"}, True),
             (2, {"alpha": "", "beta": ""}, False),
-            (3, {"alpha": "", "beta": "late"}, True),
+            (3, {"alpha": "", "beta": "gone"}, True),
         ):
             await ctx.store.open_round(replace(ROW, round=number))
             await ctx.store.set_sets(number, sets)
@@ -89,6 +89,7 @@ def test_counts_are_over_all_rounds(ctx: ServerContext, status: Status) -> None:
         assert [one(found, name)["excluded"] for name in ("alpha", "beta")] == [0, 1]
         assert [each["outcome"] for each in found["history"]] == ["committed", "abandoned", "committed"]
         assert [each["dropped"] for each in found["history"]] == [0, 0, 1]
+        assert [each["gone"] for each in found["history"]] == [0, 0, 1]
 
     asyncio.run(play())
 

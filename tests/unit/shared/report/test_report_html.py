@@ -138,13 +138,14 @@ def test_the_page_says_the_key_figures() -> None:
 def test_losses_are_named_with_their_reasons() -> None:
     rounds = [
         one_round(1, FEW, accepted=["ann"], excluded=[("bob", "norm-bound")]),
-        one_round(2, FEW, accepted=["ann"], dropped=["bob"]),
+        one_round(2, FEW, accepted=[], dropped=FEW, gone=["ann"]),
         one_round(3, FEW, outcome="void", accepted=[]),
     ]
     text = words(render(a_run(FEW, rounds)))
     assert f"excluded: {reason('norm-bound')} 1" in text
     assert f"1 bob excluded {reason('norm-bound')}" in text
-    assert "2 bob dropped out sent nothing in time" in text
+    assert "2 bob late sent nothing in time" in text
+    assert "2 ann gone its connection had ended" in text
     assert "3 all round lost void" in text
     assert "2 committed, of 3" in text
     assert "Nobody dropped out" not in text
