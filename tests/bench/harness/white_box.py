@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from roughfed.params import Flat
 from tests.bench.harness.learners import Learners
 
 Rehearsal = Callable[[Mapping[str, Flat], int], "tuple[set[str], Flat | None]"]
-"""(updates by name, number of the secrets) -> who would be left out, and the next parameters or None."""
+"""(updates by name, rounds in which they are sent) -> who would be left out, and the parameters after the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,8 @@ class Form:
         noise: what makes their updates differ: "opposed" adds up to nothing, "own" is each one's own.
         camps: they push along so many parts of the direction, coordinates apart, an equal number of them along each.
         longest: norm of an update, in median norms of the honest ones.
+        together: most that is tried of TOGETHER.
+        ahead: rounds that a strength must pass in if it is kept up; what passes once may be known for ever after.
     """
 
     last: int = 0
@@ -51,6 +52,8 @@ class Form:
     noise: str = "opposed"
     camps: int = 1
     longest: float = 2.5
+    together: float = 1.0
+    ahead: int = 2
 
     def attacks(self, number: int, rounds: int) -> bool:
         """Whether a round is one of those."""
@@ -63,7 +66,7 @@ FORMS: Mapping[str, Form] = {"white-box": Form(), "white-box-late": Form(last=7)
 ALONG, TOGETHER = (-0.2, 0.0, 0.1, 0.2, 0.3, 0.45, 0.6), (-0.1, 0.0, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5, 4.0, 6.0)
 """What is tried: cosine with the honest mean, and the inner product of two attackers' rest in squared median norms."""
 
-SECRETS, HALVINGS, SHORTEST = 2, 5, 0.3
+HALVINGS, SHORTEST = 5, 0.3
 STEPS, BATCH = 12, 512
 
 
@@ -112,10 +115,12 @@ class WhiteBox:
         direction = self._direction(base, mean, self._form.reach * scale * share)
         best: tuple[float, dict[str, Flat]] = (-np.inf, dict(stage.trained))
         noise = self._noise(len(mean), [direction, mean])
-        tried = {}
+        tried: dict[tuple[int, int], tuple[float, dict[str, Flat], float] | None] = {}
         here = self._at
         while True:
-            around = {(a, t) for a, t in product(_near(here[0], len(ALONG)), _near(here[1], len(TOGETHER)))}
+            around = {(a, here[1]) for a in _near(here[0], len(ALONG))} | {
+                (here[0], t) for t in _near(here[1], len(TOGETHER)) if TOGETHER[t] <= self._form.together
+            }
             for at in sorted(around - tried.keys()):
                 found = self._strongest(stage, at, mean, direction, noise, scale)
                 tried[at] = found
@@ -137,14 +142,9 @@ class WhiteBox:
         for _ in range(HALVINGS):
             rows = self._rows(ALONG[at[0]], TOGETHER[at[1]], length, mean, direction, noise)
             sent = {**stage.trained, **{n: scale * row for n, row in zip(self._names, rows, strict=True)}}
-            losses = []
-            for secret in range(SECRETS):
-                out, after = stage.rehearse(sent, secret)
-                if after is None or out & set(self._names):
-                    break
-                losses.append(self._loss(after))
-            if len(losses) == SECRETS:
-                found, low = (float(np.mean(losses)), sent, length), length
+            out, after = stage.rehearse(sent, min(self._form.ahead, 1 + self._rounds - stage.number))
+            if after is not None and not out & set(self._names):
+                found, low = (self._loss(after), sent, length), length
                 if length == self._form.longest:
                     break
             else:

@@ -256,11 +256,19 @@ class Server:
         self._down = Downlink(size)
 
     def rehearsal(self, params: Flat, uncut: Collection[str]) -> Rehearsal:
-        """What would come of the next round, masked, with other secrets of the server's; nothing is changed by it."""
+        """What would come of the next rounds, masked, with other secrets of the server's; nothing is changed by it."""
 
-        def played(deltas: Mapping[str, Flat], secret: int) -> tuple[set[str], Flat | None]:
-            result = self._masked.rehearsal(secret).play(deltas, uncut=uncut)
-            return set(result.excluded), None if result.mean is None else params + result.mean
+        def played(deltas: Mapping[str, Flat], rounds: int) -> tuple[set[str], Flat | None]:
+            copied = self._masked.rehearsal(0)
+            first, out = None, set[str]()
+            for number in range(rounds):
+                result = copied.play(deltas, uncut=uncut)
+                out |= result.excluded.keys()
+                if number == 0 and result.mean is not None:
+                    first = params + result.mean
+                if out & set(uncut):
+                    break
+            return out, first
 
         return played
 
