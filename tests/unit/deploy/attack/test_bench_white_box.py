@@ -82,8 +82,8 @@ def test_they_send_what_they_trained_where_nothing_passes() -> None:
 
 
 def test_what_hides_them_adds_up_to_nothing() -> None:
-    seers, mean = white_box(Form()), np.ones(SIZE, np.float32)
-    direction = seers._direction(np.zeros(SIZE, np.float32), trained()[NAMES[0]], 1.0)
+    seers, mean = white_box(Form()), trained()[NAMES[0]]
+    direction = seers._direction(np.zeros(SIZE, np.float32), mean, 1.0)
     noise = seers._noise(SIZE, [direction, mean])
     np.testing.assert_allclose(noise.sum(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(noise @ direction, 0, atol=1e-5)
