@@ -6,10 +6,11 @@ weights and seeds. The attackers know everything: all honest updates of the roun
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -89,7 +90,10 @@ class PoisoningOptions:
     seeds: Seeds = (0, 1, 2)
     attackers: Annotated[float, typer.Option(help="Share of hostile clients, rounded down.")] = 0.2
     expected: Annotated[float, typer.Option(help="defence.f.")] = 0.2
-    attacks: Annotated[Sequence[str], names('Attacks; with "+noise" for colluders that jitter.')] = ()
+    attacks: Annotated[
+        Sequence[str],
+        names('Attacks; with "+noise" for colluders that jitter. "white-box" and "white-box-late" by name alone.'),
+    ] = ()
     defences: Annotated[Sequence[str], names("Defences.")] = ()
     workers: Annotated[int, typer.Option(min=1, help="Federations that are played at once, a core each.")] = 2
 
@@ -219,6 +223,8 @@ def play(game: Game, options: PoisoningOptions) -> Outcome:
         hostile = hostile_names(learners.names, options.attackers, game.seed) if attacked else set[str]()
         server = Server(DEFENCES[game.defence], learners, options.expected, game.seed)
         attackers = Attackers(poison, learners, hostile, seed=game.seed, jitter=jitter)
+        if form is not None and server.setting.rule == "none":
+            form = replace(form, together=math.inf)  # nobody is left out for pulling together
         seers = None if form is None else WhiteBox(form, learners, hostile, rounds=options.rounds, seed=game.seed)
         params = learners.params
         measured: list[tuple[float, float, float]] = []
