@@ -61,9 +61,9 @@ class Form:
 
 
 FORMS: Mapping[str, Form] = {"white-box": Form(), "white-box-late": Form(last=7)}
-"""Those that harm the default most. Weaker against it, in the same federations: own noise, the mean reversed, attacks in
+"""Those that harm the default most. Weaker, in the same federations: own noise, the mean reversed, attacks in
 every other round, two camps, a direction that is not across the mean, the mean error as the aim, and updates that have
-more in common (`together`): these win a round, and are known from then on."""
+more in common (`together`): these gain in one round, and are known from then on."""
 
 
 ALONG, TOGETHER = (-0.2, 0.0, 0.1, 0.2, 0.3, 0.45, 0.6), (-0.1, 0.0, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5, 4.0, 6.0)
