@@ -61,9 +61,9 @@ class Form:
 
 
 FORMS: Mapping[str, Form] = {"white-box": Form(), "white-box-late": Form(last=7)}
-"""Those that harm the default most. Weaker, in the same federations: own noise, the mean reversed, attacks in
-every other round, two camps, a direction that is not across the mean, the mean error as the aim, and updates that have
-more in common (`together`): these gain in one round, and are known from then on."""
+"""The strongest found against the default, by one or two seeds. Two camps, and a direction that is not across the
+mean, did less with the same search. Own noise, the reversed mean, every other round and the mean error as the aim were
+played with other searches alone (more `together`, which gains in one round and is known from then on)."""
 
 
 ALONG, TOGETHER = (-0.2, 0.0, 0.1, 0.2, 0.3, 0.45, 0.6), (-0.1, 0.0, 0.1, 0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.5, 4.0, 6.0)
