@@ -62,7 +62,7 @@ def restore(context: CommandContext, flags: RestoreFlags) -> Answer:
     """
     from roughfed.deploy.archive import BackupReader
     from roughfed.deploy.edge import membership_backup
-    from roughfed.server.backup.restore import adapt, origin_of
+    from roughfed.server.backup.restore import adapt, origin_of, standing_vouches
 
     folder = context.folder.absolute()
     check_flags(flags)
@@ -81,10 +81,11 @@ def restore(context: CommandContext, flags: RestoreFlags) -> Answer:
                 backup.unpack(here, moved)
             check_signer(here / "state", backup.signer, flags)
             void = adapt(here / "state", origin)
+            vouched = standing_vouches(here / "state")
             edge = membership_backup.restored(here)
             place(here, folder)
     missing = lacking(folder, backup.about.get("left_out"))
-    say(context, origin, void, missing)
+    say(context, origin, void, missing, vouched)
     if backup.signer is not None:
         context.say(f"signed with the server's key {backup.signer.hex()}")
     if edge:
@@ -100,6 +101,7 @@ def restore(context: CommandContext, flags: RestoreFlags) -> Answer:
             "files": len(backup.files),
             "void_invites": void,
             "missing": missing,
+            "vouched": vouched,
             "edge": edge,
             "key": backup.signer.hex() if backup.signer is not None else "",
         }
@@ -230,7 +232,7 @@ def lacking(folder: Path, left_out: object) -> list[str]:
     return [name for name in wanted if not (folder / name).exists()]
 
 
-def say(context: CommandContext, origin: RestoreSource, void: int, missing: list[str]) -> None:
+def say(context: CommandContext, origin: RestoreSource, void: int, missing: list[str], vouched: list[str]) -> None:
     """What was restored, and what is to be done."""
     made = datetime.fromtimestamp(origin.made_at, UTC)
     context.say(
@@ -241,4 +243,9 @@ def say(context: CommandContext, origin: RestoreSource, void: int, missing: list
     if missing:
         context.warn(f"put {', '.join(missing)} back (mode 0600) before the server starts: they are not in this backup")
     context.note(LATER, style="dim")
+    if vouched:
+        context.warn(
+            f"the defence spares {', '.join(vouched)}, vouched for when the backup was made; where you withdrew that "
+            f"since: roughfed vouch NAME --withdraw"
+        )
     context.note("Never let two servers run from the same state: end the old one for good.", style="dim")

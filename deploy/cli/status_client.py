@@ -20,7 +20,8 @@ def of_one(status: Status, name: str) -> dict[str, Any] | None:
     defence = part(status, "defence")
     reasons = dict(part(part(defence, "excluded"), name))
     held = part(status, "quarantined").get(name, "")
-    if client is None and not reasons and not held:
+    vouched = part(defence, "vouched").get(name)
+    if client is None and not reasons and not held and vouched is None:
         return None
     last = [each for each in defence.get("verdicts") or () if each["client"] == name]
     groups = [each for each in status.get("groups") or () if name in each["members"]]
@@ -28,7 +29,7 @@ def of_one(status: Status, name: str) -> dict[str, Any] | None:
         "name": name,
         **({} if client is None else client),
         "held": held,
-        "vouched": part(defence, "vouched").get(name),
+        "vouched": vouched,
         "late": client is not None and States(status).of(client) == "late",
         "excluded_for": reasons,
         "last_verdict": {"round": defence.get("round"), **last[0]} if last else None,
@@ -70,7 +71,8 @@ def standing(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "quarantined", f"{reason(found['held'])}; roughfed release {found['name']} asks it again"
     if found["vouched"] is not None:
         because = f" ({found['vouched']})" if found["vouched"] else ""
-        yield "vouched for", f"by the operator{because}: the defence spares it"
+        until = f"until: roughfed vouch {found['name']} --withdraw"
+        yield "vouched for", f"by the operator{because}: the defence spares it, {until}"
     if "accepted" in found:
         yield "in the sum", f"{found['accepted']}x so far"
     for why, number in found["excluded_for"].items():

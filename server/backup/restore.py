@@ -18,6 +18,7 @@ from typing import Any
 
 from roughfed.errors import StorageError
 from roughfed.server.backup.snapshot import FORMAT, JOURNAL
+from roughfed.server.defence.vouched import vouched
 from roughfed.server.members.authority import DATABASE
 from roughfed.server.members.member_file import MemberFile, put_back
 from roughfed.server.storage.schema import SCHEMA
@@ -95,6 +96,14 @@ def adapt(state: Path, origin: RestoreSource) -> int:
     members.create()
     with members.writing() as db:
         return put_back(db, at=int(now))
+
+
+def standing_vouches(state: Path) -> list[str]:
+    """For whom the operator vouched when the backup was made: withdrawn since or not, it stands again."""
+    if not (state / JOURNAL).exists():
+        return []
+    with closing(Store(state)) as store:
+        return list(vouched(store.journal))
 
 
 async def _note(store: Store, origin: RestoreSource, now: float) -> None:

@@ -15,6 +15,7 @@ from roughfed.server.context.extension import Extensions
 from roughfed.server.context.run_state import RunState
 from roughfed.server.context.schedule import ModelSchedule
 from roughfed.server.defence.memory import ConfiguredRule
+from roughfed.server.defence.vouched import tell_ignored
 from roughfed.server.masked.journal import Stages
 from roughfed.server.members.member_list import Listing
 from roughfed.server.metrics import ServerMetrics
@@ -125,6 +126,7 @@ class ServerContext:
         }
         for name, part in parts.items():
             object.__setattr__(self, name, part)
+        tell_ignored(journal, self.defence.name, self.defence.f)
 
     @property
     def config(self) -> FederationConfig:

@@ -95,12 +95,12 @@ def shown(store: Store, defence: ConfiguredRule, exclusions: Exclusions) -> dict
     """What an operator is shown of the defence.
 
     Returns:
-        the rule, `defence.f` as it is set, the exclusions so far by client and reason, who is vouched for and why, and
+        the rule, `defence.f` as it is set, the exclusions so far by client and reason, who is spared and why, and
         of the last round that has its verdicts: its number, how many rows were judged, how many attackers among them
         were tolerated, the scores, and each client's verdict ("" counts) with its score.
     """
     always: dict[str, Any] = {"rule": defence.name, "f": defence.f, "excluded": exclusions.by_client()}
-    always |= {"vouched": defence.memory.vouched()}
+    always |= {"vouched": defence.vouched()}
     row = store.last_judged()
     if row is None:
         return always | {"round": 0, "judged": 0, "tolerated": 0, "scores": {}, "verdicts": []}

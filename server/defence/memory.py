@@ -21,7 +21,7 @@ from roughfed.journal import Journal
 from roughfed.server.defence import Rule, Situation, Verdict, View
 from roughfed.server.defence.plan import rows_needed, rule_of, tolerated
 from roughfed.server.defence.verdict import State
-from roughfed.server.defence.vouched import spared, vouched
+from roughfed.server.defence.vouched import idle_because, spared, vouched
 from roughfed.server.storage.store import ABSENT, ACCEPTED
 from roughfed.server.uploads.admission import MAGNITUDE, REVOKED
 
@@ -61,7 +61,11 @@ class ConfiguredRule:
         """What the rule knows of a round of so many clients beside its rows; the same whenever it is asked."""
         seed = self.memory.seed(round_number)
         known = self.memory.before(round_number)
-        return Situation(tolerated(self.f, clients), round_number, seed, known, self.memory.vouched().keys())
+        return Situation(tolerated(self.f, clients), round_number, seed, known, self.vouched().keys())
+
+    def vouched(self) -> dict[str, str]:
+        """Whom the rule spares -> why, as the operator said."""
+        return {} if idle_because(self.name, self.f) else self.memory.vouched()
 
     def judge(self, view: View, situation: Situation) -> Verdict:
         """The rule's verdict.

@@ -27,8 +27,8 @@ class Situation:
         round: number of the round, from 1.
         seed: of anything random in the rule; the same for the same round, so that a restart decides alike.
         state: what the rule said in its last verdict; empty in the first round.
-        vouched: clients that the operator vouched for; they are spared (`roughfed.server.defence.vouched`), and need
-            not take a place among the f.
+        vouched: clients that the operator vouched for: the default spares them, and they take no place among its f
+            (`roughfed.server.defence.vouched`); empty for every other rule.
     """
 
     f: int

@@ -44,7 +44,7 @@ class Control:
             "quarantine": self._quarantine,
             "release": self._release,
             "vouch": self._vouch,
-            "withdraw": self._withdraw,
+            "withdraw-vouch": self._withdraw_vouch,
             "rotate": self._rotate,
             "renew": self._renew,
         }
@@ -115,7 +115,7 @@ class Control:
         await vouch_for(self._ctx, name, because)
         return {"vouched": name}
 
-    async def _withdraw(self, request: Request) -> dict[str, Any]:
+    async def _withdraw_vouch(self, request: Request) -> dict[str, Any]:
         name = str(request.get("name"))
         await withdraw_vouch(self._ctx, name)
         return {"withdrawn": name}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import time
 
+from roughfed.crypto.names import check_name
 from roughfed.errors import ConfigError, RoughfedError
 from roughfed.messages import ASKED, HELD, ClientMessage, EvaluationReport, Heartbeat, JobUpdate, Leave
 from roughfed.server.context.server import ServerContext
-from roughfed.server.defence.vouched import check_spares, vouch, withdraw
+from roughfed.server.defence.vouched import check_spares, met, vouch, withdraw
 from roughfed.server.members.quarantine import hold
 from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.jobs import closed
@@ -40,6 +41,7 @@ class RoundEvents:
         if not connected:
             ctx.trace.client(name, "gone")
         if connected and session is not None:
+            met(ctx.store.journal, name, session.identity_key)
             self._greet(session)
         round_ = ctx.state.round
         if round_ is not None and (collection := round_.collection) is not None and name in collection.members:
@@ -164,11 +166,15 @@ async def vouch_for(ctx: ServerContext, client: str, because: str) -> None:
     """Have the defence spare a client from its next verdict on.
 
     Raises:
-        ConfigError, IdentityError: see `vouch`; or it would change nothing.
+        ConfigError, IdentityError: see `vouch`; or it would change nothing, or the client's key is not known.
     """
     check_spares(ctx.config)
-    await vouch(ctx.store.journal, client, because, time.time())
+    if (identity_key := ctx.clients.identity_keys.get(client)) is None:
+        cause = f"{check_name(client)} was not here since the server started: its key is not known"
+        raise ConfigError(cause, key="NAME", cure="vouch for it when it is connected")
+    await vouch(ctx.store.journal, client, because, time.time(), identity_key=identity_key)
     log.warning("%s is vouched for by the operator: the defence spares it", client)
+    met(ctx.store.journal, client, ctx.clients.identity_keys[client])  # another key may have come meanwhile
     ctx.state.wake()
 
 

@@ -121,7 +121,10 @@ SCHEMA = (
     CREATE INDEX models_by_round ON models (round);
     CREATE INDEX models_by_digest ON models (digest);
     """,
-    "CREATE TABLE vouched (client TEXT PRIMARY KEY, because TEXT NOT NULL, since REAL NOT NULL);",
+    """
+    CREATE TABLE vouched (
+        client TEXT PRIMARY KEY, because TEXT NOT NULL, since REAL NOT NULL, identity_key BLOB NOT NULL);
+    """,
     """
     CREATE TABLE starts (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, started_at REAL NOT NULL, software TEXT NOT NULL, round INTEGER NOT NULL,

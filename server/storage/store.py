@@ -381,9 +381,13 @@ class Store:
         return {row["source"]: evaluation_of(json.loads(row["evaluation"])) for row in rows}
 
     async def revoke(self, client: str, now: float) -> None:
-        """Refuse a client from now on."""
-        sql = "INSERT OR IGNORE INTO revoked VALUES (?, ?)"
-        await self.journal.write(lambda db: db.execute(sql, (client, now)))
+        """Refuse a client from now on; nobody vouches for it any more."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR IGNORE INTO revoked VALUES (?, ?)", (client, now))
+            db.execute("DELETE FROM vouched WHERE client = ?", (client,))
+
+        await self.journal.write(work)
 
     def revoked(self) -> set[str]:
         """Names that are refused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from roughfed.report.words import BLAMELESS, reason
+from roughfed.server.defence.vouched import SPARING
 from roughfed.server.observe.health.alert import Firing, some
 from roughfed.server.observe.health.inputs import HealthInputs, PastRound
 from roughfed.server.observe.health.updates import ONLY_ONE
@@ -36,10 +37,11 @@ def left_out(inputs: HealthInputs, stands: bool) -> Firing | None:
     full = (
         f", as many as it is meant to hold against ({newest.tolerated})" if 0 < newest.tolerated <= len(found) else ""
     )
+    spares = f"roughfed vouch {first}" if newest.rule == SPARING else f'defence.rule = "{SPARING}" with roughfed vouch'
     return Firing(
         f"{newest.rule} leaves out the same clients again and again{full}: {some(found.values())}",
         f"roughfed status --client {first}: why. Ask its owner what its data are: where they are only unlike those of "
-        f"others, roughfed vouch {first} spares it; roughfed quarantine {first} if it is hostile",
+        f"others, {spares} spares it; roughfed quarantine {first} if it is hostile",
     )
 
 

@@ -1,5 +1,6 @@
 """Restore: all of a backup or nothing, over nothing, and of nothing that this version does not know."""
 
+import asyncio
 import json
 import shlex
 import tarfile
@@ -17,6 +18,7 @@ from roughfed.deploy.cli import restore as restoring
 from roughfed.digest import content_digest
 from roughfed.errors import StorageError
 from roughfed.server.backup.restore import origin_of
+from roughfed.server.defence.vouched import vouch, withdraw
 from roughfed.server.members.authority import Authority
 from roughfed.server.storage.schema import SCHEMA
 from tests.unit.backed_up import Site, last_json, restored
@@ -68,6 +70,23 @@ def test_what_is_not_there(command: list[str], tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     assert cli.run([*command, "--dir", str(tmp_path / "empty")]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whoever_was_vouched_for_is_named(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = site.backup()
+    restored(file, tmp_path / "plain")
+    assert "vouch" not in capsys.readouterr().err
+    asyncio.run(vouch(site.store.journal, "hospital-c", "rare", 5.0, identity_key=bytes(32)))
+    file = site.backup()
+    asyncio.run(withdraw(site.store.journal, "hospital-c"))
+    capsys.readouterr()
+    restored(file, tmp_path / "new")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the defence spares hospital-c, vouched for when the backup was made" in said
+    assert cli.run(["vouch", "hospital-c", "--withdraw", "--dir", str(tmp_path / "new")]) == 0
+    capsys.readouterr()
+    assert cli.run(["restore", str(file), "--dir", str(tmp_path / "other"), "--json"]) == 0
+    assert last_json(capsys)["vouched"] == ["hospital-c"]
 
 
 @pytest.mark.parametrize("where", ["models/", "journal.db", "fed.toml"])

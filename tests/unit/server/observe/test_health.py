@@ -307,6 +307,16 @@ def inputs(base: HealthInputs | None, changes: Mapping[str, Any]) -> HealthInput
     return changed(base or HEALTHY, changes)
 
 
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [("default", "others, roughfed vouch c1 spares it"), ("flame", 'defence.rule = "default" with roughfed vouch')],
+)
+def test_to_spare_a_client_is_advised_as_the_rule_allows_it(rule: str, words: str) -> None:
+    changes = {"rounds": rounds(*[{**ALONE, "rule": rule}] * 10)}
+    (found,) = [each for each in ActiveAlerts().judge(inputs(None, changes)) if each["name"] == "ClientLeftOut"]
+    assert words in found["cure"]
+
+
 @pytest.mark.parametrize(("name", "base", "changes", "severity", "words"), FIRES)
 def test_an_alert_fires_alone_and_says_who_what_and_what_to_do(
     name: str, base: HealthInputs | None, changes: Mapping[str, Any], severity: str, words: Sequence[str]
