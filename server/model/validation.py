@@ -49,29 +49,29 @@ async def check_data(worker: TrainerInterface | None, allowed: float) -> None:
         raise ConfigError(cause, key=KEY, cure=cure)
 
 
-def best_before(store: Store, version: Version) -> Evaluation | None:
-    """The best evaluation on the server's data of those that a version goes back to; None without any."""
-    found: list[Evaluation] = []
-    base = store.lineage.base_of(version.version)
-    while base is not None:
-        found += store.evaluations(base.version, source=SERVER).values()
-        base = store.lineage.base_of(base.version)
-    return max((each for each in found if each.num_examples), key=_quality, default=None)
+def best_before(store: Store, version: int) -> Evaluation | None:
+    """The best evaluation on the server's data of the versions before one; None without any."""
+    known = [each for each in store.own_evaluations(before=version) if each.num_examples]
+    return max(known, key=_quality, default=None)
 
 
-def fault_of(found: Evaluation, best: Evaluation | None, allowed: float) -> str:
+def fault_of(found: Evaluation, base: Evaluation | None, best: Evaluation | None, allowed: float) -> str:
     """Why a version must not stand; empty where it may.
+
+    One that is no worse than what it was made from always may: where that lies below the bar itself (the setting is
+    new, or the worker failed then), going back to it would keep the model from ever getting better.
 
     Args:
         found: how it does.
+        base: how the version does that it was made from; None: nobody could say.
         best: how the best one before it does; None: it is the first one.
-        allowed: how far its balanced accuracy may lie below, 0..1; without classes, the share of the loss by which
-            the loss may lie above.
+        allowed: how far its balanced accuracy may lie below that of the best, 0..1; without classes, the share of the
+            loss by which the loss may lie above.
     """
     now, loss = found.balanced_accuracy, found.loss
     if loss is None or not math.isfinite(loss):
         return "its loss is no number"
-    if best is None:
+    if best is None or base is None or _quality(found) >= _quality(base):
         return ""
     before = best.balanced_accuracy
     if now is None or before is None:

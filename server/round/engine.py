@@ -29,6 +29,7 @@ from roughfed.server.defence.findings import Measured
 from roughfed.server.defence.verdict import Verdict
 from roughfed.server.model.downlink import next_files, place
 from roughfed.server.optimize import stepper
+from roughfed.server.round.acceptance import accepted
 from roughfed.server.round.jobs import closed
 from roughfed.server.round.offer import offer
 from roughfed.server.round.opening import open_round, taken_up
@@ -73,8 +74,11 @@ async def run_round(ctx: ServerContext) -> RoundRow:
         if reason := updates.nothing_to_sum():
             return await abandon(ctx, round_, updates, reason)
         await aggregate(ctx, round_, updates)
+        round_.row = await accepted(ctx, round_.row)
     except RoundError as error:  # too few for the defence, a sum that is none, or nobody above waits for it
         return await abandon(ctx, round_, updates, error.reason)
+    row = round_.row
+    ctx.metrics.round_closed(row.outcome, (row.closed_at or 0.0) - row.opened_at, again=taken_up(ctx, row))
     await announce(ctx, round_, updates)
     return round_.row
 
@@ -201,8 +205,7 @@ async def aggregate(ctx: ServerContext, round_: RoundState, updates: Updates) ->
     await ctx.extensions.on_stepped(round_, weighting)
     await ctx.store.commit(row.round, version=version, digest=digest, now=now, base=header.model_version)
     crash.point("committed")
-    round_.row = row = dataclasses.replace(row, outcome="committed", closed_at=now)
-    ctx.metrics.round_closed("committed", now - row.opened_at, again=taken_up(ctx, row))
+    round_.row = dataclasses.replace(row, outcome="committed", closed_at=now)
 
 
 async def make_version(ctx: ServerContext, round_: RoundState, updates: Updates, version: int, weighting: str) -> bytes:

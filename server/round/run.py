@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
 import time
@@ -21,17 +20,17 @@ from roughfed.server.members.member_list import AGAIN_S
 from roughfed.server.members.sessions import ClientSession
 from roughfed.server.metrics.spread import of_values
 from roughfed.server.model.retention import Quality
-from roughfed.server.model.validation import SERVER, TAKEN_BACK, best_before, discard, fault_of
+from roughfed.server.model.validation import SERVER, TAKEN_BACK
+from roughfed.server.round.acceptance import accepted, add_evaluation
 from roughfed.server.round.engine import run_round
 from roughfed.server.round.events import RoundEvents
 from roughfed.server.round.header import make_header
 from roughfed.server.round.jobs import job_for
-from roughfed.server.round.summary import complete_summary, report_evaluation
+from roughfed.server.round.summary import complete_summary
 from roughfed.server.storage.comparisons import keep_compared
 from roughfed.server.storage.lineage import DEFAULT
 from roughfed.server.storage.rollback import settle
 from roughfed.server.storage.store import RoundRow
-from roughfed.types import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ async def go_round(ctx: ServerContext, clock: RunClock, catch_up: Callable[[], A
     while (reason := clock.over()) is None:
         if not await ready(ctx, clock.until) or not await ctx.extensions.between(clock.until):
             continue
-        row = await validated(ctx, await run_round(ctx))
+        row = await run_round(ctx)
         await catch_up()
         if row.outcome != "committed":
             lost += 1
@@ -118,9 +117,10 @@ async def forget(ctx: ServerContext, row: RoundRow) -> None:
 async def begin(ctx: ServerContext) -> None:
     """Take up a run where its journal ends."""
     await settle(ctx.store, ctx.run, partial(forget, ctx))
+    last = ctx.store.last_round()
+    if last is not None and last.summary is None:  # it died before anybody was told how the round had ended
+        await accepted(ctx, last)
     await complete_summary(ctx)
-    if (last := ctx.store.last_round()) is not None:
-        await validated(ctx, last)
     ctx.extensions.resume()
     await ctx.extensions.catch_up()
 
@@ -217,32 +217,6 @@ async def recover(ctx: ServerContext, row: RoundRow, lost: int) -> None:
         await ctx.state.sleep_until_change(until)
 
 
-async def validated(ctx: ServerContext, row: RoundRow) -> RoundRow:
-    """The round as it stands once its version was judged on the server's data (`defence.rollback`).
-
-    Before the next round begins, and before the ledger hears of it. One that the worker could not evaluate stands.
-    """
-    allowed = ctx.config.defence.rollback
-    made = ctx.store.lineage.made_in(row.round) if allowed and row.outcome == "committed" else None
-    version = None if made is None else ctx.store.lineage.version(made)
-    if version is None or ctx.worker is None or ctx.store.evaluations(version.version, source=SERVER):
-        return row
-    ctx.state.enter("evaluate")
-    found = await ctx.worker.evaluate(ctx.store.model_path(version.digest), model_digest=version.digest)
-    if found is None:
-        log.warning("round %d: version %d could not be judged, and stands", row.round, version.version)
-        return row
-    if not (fault := fault_of(found, best_before(ctx.store, version), allowed)):
-        await add_own(ctx, version.version, found)
-        return row
-    now, reason = time.time(), f"{TAKEN_BACK}: {fault}"
-    await ctx.store.take_back(row.round, reason, now)
-    crash.point("taken-back")
-    discard(ctx.store, version)
-    ctx.state.wake()
-    return dataclasses.replace(row, outcome="abandoned", closed_at=now, reason=reason)
-
-
 async def evaluate(ctx: ServerContext, *, final: bool = False) -> None:
     """Side tap: the worker's view of the newest model, kept and shown; it never feeds back into a round."""
     version, digest = ctx.store.latest_model()
@@ -255,14 +229,7 @@ async def evaluate(ctx: ServerContext, *, final: bool = False) -> None:
         return
     found = await ctx.worker.evaluate(ctx.store.model_path(digest), model_digest=digest)
     if found is not None:
-        await add_own(ctx, version, found)
-
-
-async def add_own(ctx: ServerContext, version: int, found: Evaluation) -> None:
-    """Keep and show what the server's own data say of a version."""
-    await ctx.store.add_evaluations(version, [(SERVER, found)])
-    report_evaluation(ctx, found)
-    ctx.state.wake()
+        await add_evaluation(ctx, version, found)
 
 
 async def evaluate_everywhere(ctx: ServerContext, events: RoundEvents) -> None:

@@ -380,6 +380,13 @@ class Store:
         rows = self.journal.read(sql, version, kind, source)
         return {row["source"]: evaluation_of(json.loads(row["evaluation"])) for row in rows}
 
+    def own_evaluations(self, *, before: int) -> list[Evaluation]:
+        """What the server's own data said of the versions before one, oldest first."""
+        sql = (
+            "SELECT evaluation FROM evaluations WHERE source = '' AND kind = 'global' AND version < ? ORDER BY version"
+        )
+        return [evaluation_of(json.loads(row["evaluation"])) for row in self.journal.read(sql, before)]
+
     async def revoke(self, client: str, now: float) -> None:
         """Refuse a client from now on; nobody vouches for it any more."""
 

@@ -284,11 +284,16 @@ class MaskedUpdates(Updates):
             claims = {n: claim for group in one.groups for n, claim in group.eligible().items() if n not in out}
             if not claims:
                 continue
-            terms = one.masking.terms
+            terms, longest = one.masking.terms, one.masking.params.clip_share
             sketcher = next(group.sketcher for group in one.groups if group.eligible())
             own = await asyncio.to_thread(reference_updates.claims_of, files, one.masking, sketcher)
             views[one.masking.tier] = view_of_claims(
-                claims, length=terms.length, norm_unit=terms.norm_unit, rounding=ROUNDING, extras=own
+                claims,
+                length=terms.length,
+                norm_unit=terms.norm_unit,
+                rounding=ROUNDING,
+                longest=longest,
+                extras=own,
             )
         if not views:
             return out

@@ -61,10 +61,16 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_next_round_begins_with_the_version_before(tmp_path: Path) -> None:
-    judge = Judge(500, 700, 400, 710)  # the third version is far below the second
+    judge = Judge(100, 500, 700, 400, 710)  # the third version is far below the second
     reason, _ = whole_run(tmp_path, worker=judge, rounds=3, defence={"rollback": 0.1})
 
-    assert judge.judged == [1, 2, 3, 3]  # and what is made instead begins where the third one had begun
+    assert judge.judged == [
+        0,
+        1,
+        2,
+        3,
+        3,
+    ]  # what it begins with is judged, too; and what is made instead begins where the third one had begun
     assert reason == "rounds"
     version, flat = newest(tmp_path)
     assert version == 3
@@ -76,20 +82,31 @@ def test_the_next_round_begins_with_the_version_before(tmp_path: Path) -> None:
 
 
 def test_a_version_may_fall_by_less_and_by_chance(tmp_path: Path) -> None:
-    judge = Judge(700, 601, 700)
+    judge = Judge(100, 700, 601, 700)
     whole_run(tmp_path, worker=judge, rounds=3, defence={"rollback": 0.1})
     assert [row.outcome for row in rounds_of(tmp_path)] == ["committed"] * 3
 
-    assert fault_of(measured(70, 100, 1), measured(83, 100, 1), 0.1)  # 13 points of 100 examples are too many
-    assert not fault_of(measured(72, 100, 1), measured(83, 100, 1), 0.1)  # 11 are chance: 3 x 3.8 points
-    assert fault_of(measured(720), measured(830), 0.1)  # but not of 2,000
+    small, large = measured(83, 100, 1), measured(830)
+    assert fault_of(measured(70, 100, 1), small, small, 0.1)  # 13 points of 100 examples are too many
+    assert not fault_of(measured(72, 100, 1), small, small, 0.1)  # 11 are chance: 3 x 3.8 points
+    assert fault_of(measured(720), large, large, 0.1)  # but not of 2,000
+
+
+def test_where_the_base_is_below_the_bar_itself_whatever_is_no_worse_stands() -> None:
+    """The setting is new, or the worker failed when the base was made: the model must be able to get better again."""
+    base, best = measured(600), measured(900)
+    assert not fault_of(measured(600), base, best, 0.1)
+    assert not fault_of(measured(650), base, best, 0.1)
+    assert fault_of(measured(590), base, best, 0.1) == "accuracy 59.0% after 90.0%"
+    assert not fault_of(measured(590), None, best, 0.1)
 
 
 def test_many_small_steps_down_add_up_to_one_that_is_too_large() -> None:
     """The best one before is the measure, not the last one: slow poison goes no farther than a fast one."""
     accepted = [measured(800)]
     for correct in range(790, 600, -10):
-        if not fault_of(measured(correct), max(accepted, key=lambda each: each.class_correct), 0.055):
+        best = max(accepted, key=lambda each: each.class_correct)
+        if not fault_of(measured(correct), accepted[-1], best, 0.055):
             accepted.append(measured(correct))
     assert min(each.class_correct[0] for each in accepted) == 750
 
@@ -97,17 +114,17 @@ def test_many_small_steps_down_add_up_to_one_that_is_too_large() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
 def test_a_model_that_says_no_number_never_stands(loss: float) -> None:
     broken = Evaluation(bytes(32), 10, loss, (10,), (9,))
-    assert fault_of(broken, None, 0.5) == "its loss is no number"
+    assert fault_of(broken, None, None, 0.5) == "its loss is no number"
 
 
 def test_where_there_are_no_classes_the_loss_decides() -> None:
     best = Evaluation(bytes(32), 10, 20.0)
-    assert not fault_of(Evaluation(bytes(32), 10, 21.9), best, 0.1)
-    assert fault_of(Evaluation(bytes(32), 10, 22.1), best, 0.1) == "loss 2.21 after 2"
+    assert not fault_of(Evaluation(bytes(32), 10, 21.9), best, best, 0.1)
+    assert fault_of(Evaluation(bytes(32), 10, 22.1), best, best, 0.1) == "loss 2.21 after 2"
 
 
-def test_the_first_version_stands_and_one_that_cannot_be_judged(tmp_path: Path) -> None:
-    judge = Judge(10, None, 20, 20)  # what the worker could not say, it is asked again after the last round
+def test_one_that_cannot_be_judged_stands(tmp_path: Path) -> None:
+    judge = Judge(5, 10, None, 20, 21)  # what the worker could not say, it is asked again beside the next round
     whole_run(tmp_path, worker=judge, rounds=3, defence={"rollback": 0.1})
     assert [row.outcome for row in rounds_of(tmp_path)] == ["committed"] * 3
 
@@ -120,7 +137,7 @@ def test_a_run_whose_versions_all_fail_is_paused(tmp_path: Path, monkeypatch: py
         ctx.state.stopping = ctx.state.paused  # an operator who looks, and stops the server
 
     monkeypatch.setattr(run_module, "recover", until_paused)
-    judge = Judge(900, *[100] * run_module.LOST_ROUNDS)
+    judge = Judge(50, 900, *[100] * run_module.LOST_ROUNDS)
     with pytest.raises(asyncio.CancelledError):
         whole_run(tmp_path, worker=judge, rounds=5, defence={"rollback": 0.1})
     assert newest(tmp_path)[0] == 1
@@ -144,7 +161,7 @@ def test_a_server_that_dies_before_or_after_the_judgement_takes_it_back_once(
         whole_run(folder, worker=judge, rounds=3, defence={"rollback": 0.1}, tables=tables)
         assert len(judge.judged) == wanted
 
-    play(tmp_path / "undisturbed", [500, 700, 400, 710], wanted=4)
+    play(tmp_path / "undisturbed", [100, 500, 700, 400, 710], wanted=5)
 
     def die(name: str) -> None:
         if name == at and len(rounds_of(folder)) == 3:
@@ -154,8 +171,8 @@ def test_a_server_that_dies_before_or_after_the_judgement_takes_it_back_once(
     with monkeypatch.context() as patch:
         patch.setattr(crash, "point", die)
         with pytest.raises(Killed):
-            play(folder, [500, 700, 400, 710], wanted=0)
-    play(folder, [710] if at == "taken-back" else [400, 710], wanted=1 if at == "taken-back" else 2)
+            play(folder, [100, 500, 700, 400, 710], wanted=0)
+    play(folder, [400, 710] if at == "committed" else [710], wanted=2 if at == "committed" else 1)
     assert [row.outcome for row in rounds_of(folder)] == ["committed", "committed", "abandoned", "committed"]
     assert files_of(folder) == files_of(tmp_path / "undisturbed")
     for name in files_of(folder):
@@ -196,7 +213,7 @@ def test_a_server_without_data_says_so_when_it_starts(worker: Any) -> None:
 
 
 def test_what_was_taken_back_leaves_no_row(tmp_path: Path) -> None:
-    whole_run(tmp_path, worker=Judge(900, 100, 900), rounds=2, defence={"rollback": 0.1})
+    whole_run(tmp_path, worker=Judge(50, 900, 100, 900), rounds=2, defence={"rollback": 0.1})
     with sqlite3.connect(tmp_path / "journal.db") as db:
         assert [row[0] for row in db.execute("SELECT version FROM models ORDER BY version")] == [0, 1, 2]
-        assert db.execute("SELECT count(*) FROM evaluations WHERE source = ''").fetchone() == (2,)
+        assert db.execute("SELECT count(*) FROM evaluations WHERE source = ''").fetchone() == (3,)
