@@ -1,7 +1,9 @@
 """Do the rows fall in two camps? A question that no f answers: a minority of more than f cannot be left out, only told.
 
 n rows. Colluders that are a third or more, and clients whose data are of another kind, look alike from here: most of
-what the rows differ in lies along one direction, in every round the same, with the one camp at either end of it.
+what the rows differ in lies along one direction, in every round the same, with the one camp at either end of it. Where
+there are two classes only, or the rows of some are mostly noise, honest rows do so, too. Colluders with two goals do
+not: their two directions even out.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ def camps(before: State, names: Sequence[str], gram: Gram, number: int) -> tuple
 
     The matrix of the rows' cosines, without their mean, is added up over the rounds, older ones counting less. Its two
     largest eigenvalues say how much the rows differ along the two directions in which they differ most; the signs of
-    the first eigenvector are the camps. Of the sum only the largest eigenvalues are kept, n numbers each.
+    the first eigenvector are the camps. Of the sum only the largest eigenvalues are kept, n numbers each: coordinates
+    along these directions. Those of clients that are away are turned as those of the others turn.
 
     Args:
         before: the rule's state.
@@ -50,6 +53,7 @@ def camps(before: State, names: Sequence[str], gram: Gram, number: int) -> tuple
     """
     n, smaller = len(names), np.zeros(len(names), dtype=bool)
     blank = np.zeros(DIRECTIONS + 2)  # the last: how many rounds, and the number of the newest
+    before = {key: row for key, row in before.items() if key.startswith(KEY) and len(row) == len(blank)}
     known = np.array([before.get(KEY + name, blank) for name in names]).reshape(n, len(blank))
     rounds = known[:, DIRECTIONS] + 1
     directions = np.zeros((n, DIRECTIONS))
@@ -63,11 +67,26 @@ def camps(before: State, names: Sequence[str], gram: Gram, number: int) -> tuple
             first = vectors[:, 0] > 0
             smaller = first if 2 * first.sum() < n else ~first
     rows = np.column_stack([directions, rounds, np.full(n, float(number))])
-    return smaller, {KEY + name: row for name, row in zip(names, rows, strict=True)}
+    here = {KEY + name: row for name, row in zip(names, rows, strict=True)}
+    turn = _turn(known[:, :DIRECTIONS], directions)
+    away = {key: np.concatenate([row[:DIRECTIONS] @ turn, row[DIRECTIONS:]]) for key, row in before.items()}
+    return smaller, {**{key: row for key, row in away.items() if key not in here}, **here}
+
+
+def _turn(before: Values, now: Values) -> Values:
+    """The rotation that brings coordinates of the last rounds nearest to those of this one, float64 [k, k].
+
+    The orthogonal Procrustes problem (Schoenemann, Psychometrika 1966): of the singular vectors of before' now.
+    """
+    left, _, right = np.linalg.svd(before.T @ now)
+    return left @ right
 
 
 def _apart(gram: Gram) -> Values:
-    """Cosines of the rows to one another, none to itself, without what all have in common; float64 [n, n]."""
+    """Cosines of the rows to one another, none to itself, without what all have in common; float64 [n, n].
+
+    Not what lies across the rows' middle alone: where nearly half collude, they may be the middle.
+    """
     lengths = floored(gram)
     cosine = gram / np.outer(lengths, lengths)
     np.fill_diagonal(cosine, 0)

@@ -123,7 +123,8 @@ def pulls(gram: Gram, first: NDArray[np.intp], f: int) -> Values:
 
     What f colluders do to a mean is their common part beyond that of all. So of each row is taken what it has across
     the rows' geometric median, and what it has against it; what it has along it is nobody's fault. A row that is odd by
-    its data alone has nobody beside it there.
+    its data alone has nobody beside it there. And a row that others come near to, who are not near to one another, is
+    no colluder but their victim: so what the f have in common without the row counts, where it is less.
 
     Args:
         gram: inner products, float64 [n, n]; not changed.
@@ -131,8 +132,9 @@ def pulls(gram: Gram, first: NDArray[np.intp], f: int) -> Values:
         f: colluders that are to be seen.
 
     Returns:
-        float64 [n], the mean of the f largest inner products with other parties, none below 0, in units of the squared
-        typical norm; rows longer than `CUT` typical norms as if they were that long.
+        float64 [n], the mean of the f largest inner products with other parties, or that of those f with one another
+        where it is less, none below 0, in units of the squared typical norm; rows longer than `CUT` typical norms as if
+        they were that long. 0 for f = 1: nobody pulls together with itself.
     """
     n, usual = len(gram), typical(gram)
     if not usual:
@@ -147,8 +149,14 @@ def pulls(gram: Gram, first: NDArray[np.intp], f: int) -> Values:
     against = np.minimum(along, 0)
     beyond = gram - np.outer(along, along) + np.outer(against, against)
     other = heads[None, :] & (first[:, None] != first[None, :])
-    best = -np.sort(-np.where(other, np.maximum(beyond, 0), 0), axis=1)[:, : max(1, f)]
-    return best.mean(axis=1)
+    common = np.where(other, np.maximum(beyond, 0), 0)
+    best = np.argsort(np.where(other, -common, 1), axis=1, kind="stable")[:, : max(1, f)]  # [n, f]
+    with_row = np.take_along_axis(common, best, axis=1).mean(axis=1)
+    count = best.shape[1]
+    if count < 2:
+        return np.zeros(n)
+    without = common[best[:, :, None], best[:, None, :]].sum(axis=(1, 2)) / (count * (count - 1))
+    return np.minimum(with_row, without)
 
 
 def floored(gram: Gram) -> Values:

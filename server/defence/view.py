@@ -9,6 +9,7 @@ coordinates at a time. Rows are sorted by name before anything is added, so the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,11 +36,13 @@ class View:
     Attributes:
         cosine_error: standard error of a cosine of two rows; 0 where the rows are whole.
         rounding: squared length that rounding adds to a row, about, in the units of the Gram matrix; 0 likewise.
+        longest: norm that clients cut their updates to, in the units of the Gram matrix; infinite where they do not.
         raw: squared norms of the rows as they came, where the Gram matrix has others.
     """
 
     cosine_error = 0.0
     rounding = 0.0
+    longest = math.inf
     raw: NDArray[np.float64] | None = None
 
     def __init__(
@@ -196,6 +199,7 @@ def view_of_claims(
     length: int,
     norm_unit: float,
     rounding: float = 0.0,
+    longest: float = math.inf,
     extras: Mapping[str, NDArray[np.float64]] = NO_CLAIMS,
 ) -> View:
     """A view of what the clients' sketches claim, all of one seed, `dim` and bucket sizes.
@@ -208,6 +212,7 @@ def view_of_claims(
             product of two rows, so it is taken off the diagonal: two equal updates are then at distance 0, about. But
             no row counts as shorter than its rounding, of which it may then have less: with what is left of it for a
             length, rows that only share a direction would pass for copies.
+        longest: norm that clients cut their updates to, in units of C.
         extras: claims of the extra rows, likewise.
 
     Returns:
@@ -235,6 +240,7 @@ def view_of_claims(
         return found
 
     view = View(names, "sketches", gram, extras=more)
+    view.longest = longest
     view.cosine_error, view.rounding = matrix.shape[1] ** -0.5, noise
     view.raw = np.einsum("nd,nd->n", matrix, matrix)
     return view

@@ -1,8 +1,8 @@
 """The public clip norm C follows what was seen, slowly and within public limits.
 
 A function of numbers that all parties may know (norms from sketches, or the sum of clip bits), so a client can follow
-it and refuse a header that leaps. At most a factor 1.1 a round: a coalition cannot open the range in one round, nor
-shut it (then everyone's updates would be cut to nothing).
+it and refuse a header that leaps. It rises by at most a factor 1.1 a round and falls by at most 1.3: a coalition cannot
+open the range in one round, nor shut it (then everyone's updates would be cut to nothing).
 
 The idea of clip bits is that of Andrew et al., NeurIPS 2021, https://arxiv.org/abs/1905.03871. Differs: no noise.
 """
@@ -15,15 +15,16 @@ from dataclasses import dataclass
 
 from roughfed.errors import ConfigError, RemoteProtocolError
 
-MAX_STEP = 1.1  # factor a round
+MAX_STEP = 1.1  # factor a round, up
+MAX_FALL = 1.3  # down: while C is too large, updates may be too long
 FIRST_STEP = 4.0  # the same in the first rounds of a run: nobody can know the scale of a new model's updates
 FIRST_ROUNDS = 4
-WANTED_UNCLIPPED = 0.8  # share of clients whose update should pass whole
+WANTED_UNCLIPPED = 0.8  # where updates are cut to C itself: share of clients whose update should pass whole
 HEADROOM = 1.25  # C above the norm of the client at that share: a saturated norm still lets C grow
-STICKS_OUT = 2.5  # C at least this many median norms: an update that was cut to C still sticks out of the others
+STICKS_OUT = 2.2  # where they are cut to half of C: C in median norms; where the median is cut itself, C grows by 1.1
 
 CLIP_SHARE = 0.5
-"""Clients cut their updates to this part of C where the server sees sketches: 1.25 median norms. C stays the range of
+"""Clients cut their updates to this part of C where the server sees sketches: 1.1 median norms. C stays the range of
 the codes, so that who cuts nothing is seen to be longer than any honest client can be."""
 
 _SLACK = 1e-9  # for the rounding of a product
@@ -76,16 +77,18 @@ def follow_norms(
             is fed back so many times that the coarser steps cost more than they show.
 
     Returns:
-        HEADROOM x the norm below which 80 % of the clients lie, or STICKS_OUT x the median if that is more, at most
-        a factor `step` from C, within the limits; C when nobody was accepted. What is not finite counts as nothing.
+        with `keep_one_in` 1, where updates are cut to `CLIP_SHARE` of C, STICKS_OUT x the median; else HEADROOM x the
+        norm below which 80 % of the clients lie. At most a factor
+        `step` above C and `MAX_FALL` or `step` below, within the limits; C when nobody was accepted. What is not finite
+        counts as nothing.
     """
     ordered = sorted(norm for norm in norms if math.isfinite(norm))
     if not ordered:
         return _limited(clip_norm, clip_norm, limits, step)
-    typical = ordered[(len(ordered) - 1) // 2]
-    wanted = HEADROOM * ordered[math.ceil(WANTED_UNCLIPPED * len(ordered)) - 1]
     if keep_one_in == 1:
-        wanted = max(wanted, STICKS_OUT * typical)
+        wanted = STICKS_OUT * ordered[(len(ordered) - 1) // 2]
+    else:
+        wanted = HEADROOM * ordered[math.ceil(WANTED_UNCLIPPED * len(ordered)) - 1]
     return _limited(clip_norm, wanted, limits, step)
 
 
@@ -118,14 +121,15 @@ def check_step(previous: tuple[int, float], now: tuple[int, float]) -> None:
     Raises:
         RemoteProtocolError: C is no positive number, or further from the last one seen than the rounds between allow.
     """
-    most = 1.0
+    rise = fall = 1.0
     for number in range(previous[0] + 1, min(now[0], previous[0] + 1000) + 1):
-        most *= max_step(number) + _SLACK
-    if not previous[1] / most <= now[1] <= previous[1] * most:  # a NaN is not
+        rise *= max_step(number) + _SLACK
+        fall *= max(max_step(number), MAX_FALL) + _SLACK
+    if not previous[1] / fall <= now[1] <= previous[1] * rise:  # a NaN is not
         message = f"clip norm {now[1]} in round {now[0]} after {previous[1]} in round {previous[0]}"
         raise RemoteProtocolError(message, reason="codec")
 
 
 def _limited(clip_norm: float, wanted: float, limits: ClipLimits, step: float) -> float:
-    nearest = min(max(wanted, clip_norm / step), clip_norm * step)
+    nearest = min(max(wanted, clip_norm / max(step, MAX_FALL)), clip_norm * step)
     return min(max(nearest, limits.floor), limits.ceiling)

@@ -1,7 +1,7 @@
 """The default: exclusion by evidence, not by quota (this project's own; docs/defences.md says how it was chosen).
 
-n rows, of which at most f are hostile. Left out are rows far longer than the typical one, however many, and beside them
-those against whom most speaks, never more than f in all:
+n rows, of which at most f are hostile. Left out are rows far longer than the typical one, or than clients cut theirs to,
+however many, and beside them those against whom most speaks, never more than f in all:
 
 * copies: all but one of rows that are as good as the same (`evidence.parties`);
 * rows whose evidence |(P, A, N, R)|_4 is above 1, each part 0 where it is below: P, how hard a few of them pulled
@@ -28,7 +28,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from roughfed.codec.clip_schedule import FIRST_ROUNDS
 from roughfed.server.defence.camps import camps
 from roughfed.server.defence.evidence import EvidenceTotals, agreement, floored, parties, pulls, typical
 from roughfed.server.defence.gram import Values, enough, middle
@@ -41,9 +40,10 @@ PULL_SPREADS, SPREADS = 4.0, 2.6
 CERTAIN = 5.0
 """Standard errors of the agreement that the prior is at least: what sketches of few rounds say by chance is nothing."""
 
-FAR_TOO_LONG, FAR_MASKED = 3.0, 2.0
-"""Times the typical norm: one such row that is let in undoes many rounds; no honest one in our trials was so long.
-The second where rows are sketches, of updates that clients cut as soon as C has found its size (`CLIP_SHARE`)."""
+FAR_TOO_LONG = 3.0
+"""Times the typical norm: one such row that is let in undoes many rounds; no honest one in our trials was so long."""
+UNCUT_ERRORS = 3.0
+"""Standard errors of a sketched norm by which it may exceed what clients cut their updates to."""
 
 COPY, REASONS = "copy", ("together", "disagrees", "long", "root")
 COPIED = 1.1
@@ -76,11 +76,10 @@ def judge(view: View, situation: Situation) -> Verdict:
     errors = view.cosine_error / pairs**0.5, view.cosine_error
     evidence = np.maximum(_evidence(record, heads, errors), 0)  # [n, 4]
     own: Values = np.linalg.norm(evidence, ord=4, axis=1)
-    counts = in_turn(first, situation.round)
+    counts = in_turn(first, situation.rng())
     score = np.where(counts, own, np.maximum(own, COPIED))
-    settled = view.rows == "sketches" and situation.round > FIRST_ROUNDS
-    limit = FAR_MASKED if settled else FAR_TOO_LONG
-    far = np.sqrt(np.maximum(gram.diagonal(), 0)) > limit * typical(gram)
+    limit = longest(view)
+    far = np.sqrt(np.maximum(gram.diagonal(), 0)) > limit * (typical(gram) or np.inf)
     known = np.array([name in situation.vouched for name in view.names])
     ranked = np.lexsort((-score, known, ~far))  # of equals, in the order of the names
     out = [int(at) for place, at in enumerate(ranked) if far[at] or (place < f and score[at] > 1 and not known[at])]
@@ -98,12 +97,19 @@ def judge(view: View, situation: Situation) -> Verdict:
     return Verdict(reasons, scores, state=state, suspects=suspects)
 
 
-def in_turn(first: NDArray[np.intp], number: int) -> NDArray[np.bool_]:
-    """Who counts for its party in a round, bool [n]: in each another one, so that no copy shuts anybody out."""
+def longest(view: View) -> float:
+    """Norm beyond which a row is out at once, in typical norms: far too long, or not cut as all others cut theirs."""
+    usual = typical(view.gram())
+    uncut = view.longest * (1 + UNCUT_ERRORS * view.cosine_error / 2**0.5)
+    return min(FAR_TOO_LONG, uncut / usual) if usual else FAR_TOO_LONG
+
+
+def in_turn(first: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Who counts for its party in a round, bool [n]: drawn by lot, so that nobody can see to whose turn it is."""
     counts = np.zeros(len(first), dtype=bool)
     for head in np.unique(first):
         members = np.flatnonzero(first == head)
-        counts[members[number % len(members)]] = True
+        counts[rng.choice(members)] = True
     return counts
 
 

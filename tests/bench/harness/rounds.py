@@ -281,7 +281,9 @@ class MaskedRounds:
         excluded = {name: "norm" for name, halves in norms.items() if max(halves) > NORM_BOUND}
         left = {name: claim for name, claim in claims.items() if name not in excluded}
         unit = code_rms(params.lanes) * params.sent**0.5
-        view = view_of_claims(left, length=params.sent, norm_unit=unit, rounding=ROUNDING, extras=extras)
+        view = view_of_claims(
+            left, length=params.sent, norm_unit=unit, rounding=ROUNDING, longest=params.clip_share, extras=extras
+        )
         self.rows = RowAngles(view.names, view.gram() * self._clip**2, view.cosine_error)
         self.view = view
         situation = Situation(tolerated(self.plan.attackers, len(left)), self._number, self._seed, self._state)

@@ -21,15 +21,21 @@ def draw(rng: np.random.Generator, n: int, minority: int, *, apart: float, ways:
     return rows.astype(np.float32)
 
 
-def smaller(n: int, minority: int, *, apart: float, seed: int, rounds: int = 8, join: int = 0) -> list[set[str]]:
-    """Who is in the smaller camp, round by round; the last `join` clients come in the fourth round."""
+def smaller(
+    n: int, minority: int, *, apart: float, seed: int, rounds: int = 8, join: int = 0, away: float = 0.0
+) -> list[set[str]]:
+    """Who is in the smaller camp, round by round.
+
+    The last `join` clients come in the fourth round; everybody misses this share of the rounds.
+    """
     rng = np.random.default_rng(seed)
     ways = rng.normal(size=(n, WIDTH))
     state: State = NOTHING
     found: list[set[str]] = []
     for number in range(1, rounds + 1):
-        names = [f"c{at:02}" for at in range(n if number > 3 else n - join)]
-        rows = draw(rng, n, minority, apart=apart, ways=ways)[: len(names)].astype(np.float64)
+        here = np.flatnonzero(rng.random(n if number > 3 else n - join) >= away)
+        names = [f"c{at:02}" for at in here]
+        rows = draw(rng, n, minority, apart=apart, ways=ways)[here].astype(np.float64)
         which, kept = camps(state, names, rows @ rows.T, number)
         state = {**state, **kept}
         found.append({name for name, in_it in zip(names, which, strict=True) if in_it})
@@ -53,6 +59,26 @@ def test_clients_that_all_differ_are_no_camps(n: int, seed: int) -> None:
 
 def test_camps_outlive_that_clients_join() -> None:
     assert smaller(20, 8, apart=3.0, seed=1, join=4)[-1] == {f"c{at:02}" for at in range(8)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_camps_outlive_that_clients_miss_rounds(seed: int) -> None:
+    """What is remembered of those that were away is turned as the others' coordinates turn."""
+    found = smaller(20, 8, apart=3.0, seed=seed, rounds=20, away=0.2)[8:]
+    hostile = {f"c{at:02}" for at in range(8)}
+    assert all(
+        each <= hostile or not each & hostile for each in found
+    )  # of one kind
+    assert all(len(each) >= 4 for each in found)
+    assert sum(each <= hostile for each in found) >= 8
+
+
+def test_state_of_another_version_counts_for_nothing() -> None:
+    names = [f"c{at}" for at in range(9)]
+    old: State = {f"camp/{name}": np.ones(3) for name in names}
+    which, kept = camps(old, names, np.eye(9), 5)
+    assert not which.any()
+    assert all(len(row) == 6 for row in kept.values())
 
 
 @pytest.mark.parametrize("gram", [np.zeros((9, 9)), np.ones((9, 9)), np.eye(9), np.zeros((1, 1)), np.ones((3, 3))])

@@ -174,8 +174,36 @@ def test_a_pull_is_what_others_add_beyond_the_middle() -> None:
     centre /= np.linalg.norm(centre)
     beyond = [row - max(row @ centre, 0) * centre for row in cut]
     for at in range(9):
-        others = sorted((max(0, beyond[at] @ beyond[j]) for j in heads if first[at] != j), reverse=True)
-        assert found[at] == pytest.approx(np.mean(others[:2]), abs=1e-6)
+        best = sorted((j for j in heads if first[at] != j), key=lambda j, at=at: -max(0, beyond[at] @ beyond[j]))[:2]
+        with_it = np.mean([max(0, beyond[at] @ beyond[j]) for j in best])
+        without = max(0, beyond[best[0]] @ beyond[best[1]])
+        assert found[at] == pytest.approx(min(with_it, without), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("alike", [0.6, 0.7, 0.8])
+def test_near_copies_of_a_client_do_not_shut_it_out(alike: float, seed: int) -> None:
+    """Four attackers send the victim's update with noise of their own: nearer to it than to one another."""
+    rng = np.random.default_rng(seed)
+    state, out, hostile = NOTHING, 0, 0
+    ways = rng.normal(size=(20, D))
+    for number in range(1, 16):
+        rows = 0.5 * rng.normal(size=D) + 0.87 * (0.8 * rng.normal(size=(20, D)) + 0.6 * ways)
+        for at in range(4):
+            rows[at] = alike * rows[19] + (1 - alike**2) ** 0.5 * rng.normal(size=D)
+        view = view_of_arrays({f"c{at:02}": row.astype(np.float32) for at, row in enumerate(rows)})
+        verdict = judge(view, Situation(4, number, 0, state))
+        state = verdict.state
+        out += "c19" in verdict.excluded
+        hostile += len(verdict.excluded.keys() & {"c00", "c01", "c02", "c03"})
+    assert out <= 3
+    assert alike < 0.8 or hostile > 4 * out
+
+
+def test_one_attacker_pulls_with_nobody() -> None:
+    rows = honest(np.random.default_rng(3), 9, size=50).astype(np.float64)
+    rows[0] = rows[1] + 0.1 * rows[2]
+    assert not pulls(rows @ rows.T, np.arange(9), 1).any()
 
 
 @given(seed=seeds)
@@ -185,7 +213,7 @@ def test_who_pulls_together_is_left_out_and_who_is_odd_alone_is_not(seed: int) -
     rounds = [honest(rng) for _ in range(8)]
     for rows in rounds:
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        rows[:F] += 0.8 * goal * lengths[:F] / D**0.5  # what they are trained to do beside the task
+        rows[:F] += 1.1 * goal * lengths[:F] / D**0.5  # what they are trained to do beside the task
         rows[-1] = 0.3 * rows[-1] + 0.9 * oddity * lengths[-1] / D**0.5
     last = play(rounds)[-1]
     assert last.excluded == {f"c{at:02}": "together" for at in range(F)}

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roughfed.codec.clip_schedule import (
+    CLIP_SHARE,
     FIRST_ROUNDS,
     FIRST_STEP,
+    MAX_FALL,
     MAX_STEP,
     ClipLimits,
     check_step,
@@ -42,14 +44,14 @@ def test_no_histogram_makes_a_leap(clip: float, counts: list[int], number: int) 
 @pytest.mark.parametrize(
     ("norms", "settled"),
     [
-        ([0.4, 0.4, 0.4, 0.4, 0.4, 1.5, 1.6, 1.7, 1.8, 9.0], 1.25 * 1.7),  # one in five would be near it
+        ([0.4, 0.4, 0.4, 0.4, 0.4, 1.5, 1.6, 1.7, 1.8, 9.0], 2.5 * 0.4),  # half of them are cut, to 1.25 medians
         ([1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 9.0], 2.5 * 1.4),  # what is cut to it sticks out
     ],
 )
-def test_norms_settle_it_above_most_of_them(start: float, norms: list[float], settled: float) -> None:
+def test_norms_settle_it_by_their_median(start: float, norms: list[float], settled: float) -> None:
     clip = start
     for _ in range(100):
-        clip = follow_norms(clip, [min(norm, clip) for norm in norms], LIMITS)  # a clipped norm is all that is seen
+        clip = follow_norms(clip, [min(norm, CLIP_SHARE * clip) for norm in norms], LIMITS)  # what is seen is cut
     assert clip == pytest.approx(settled)
 
 
@@ -92,9 +94,10 @@ def test_limits_must_make_sense(low: float, high: float) -> None:
     assert caught.value.key == "privacy.clip_norm"
 
 
-@pytest.mark.parametrize("clip", [1.2, 0.8, math.nan, 1e9, 0.0, -1.0])
+@pytest.mark.parametrize("clip", [1.2, 0.7, math.nan, 1e9, 0.0, -1.0])
 def test_a_client_refuses_a_leap(clip: float) -> None:
     check_step((10, 1.0), (11, MAX_STEP))
+    check_step((10, 1.0), (11, 1 / MAX_FALL))
     with pytest.raises(RemoteProtocolError):
         check_step((10, 1.0), (11, clip))
 
