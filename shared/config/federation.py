@@ -241,7 +241,10 @@ class CodecSettings(BaseModel):
     )
     lane_bits: LaneBits = Field(default=0, description="lanes: bits of a code; 0 = as few as the groups allow.")
     clip_norm: float = Field(
-        default=10.0, gt=0, description="lanes: norm that an update is cut to in the first round; it follows the norms."
+        default=10.0,
+        gt=0,
+        description="lanes: the clip norm of the first round; it follows the norms. Updates are cut to it, or to half of "
+        "it where the server sees sketches of whole updates.",
     )
     clip_floor: float = Field(default=1e-3, gt=0, description="lanes: the clip norm never falls below this.")
     clip_ceiling: float = Field(default=1e3, gt=0, description="lanes: the clip norm never rises above this.")

@@ -38,8 +38,8 @@ def seen(run: RunSummary) -> str:
 
 
 def _clip_norm(run: RunSummary) -> str:
-    """C, the norm that updates were cut to; it follows the norms of earlier rounds."""
-    caption = "Clip norm by round, known to all: updates are cut to it"
+    """C, by which updates were cut; it follows the norms of earlier rounds."""
+    caption = "Clip norm by round, known to all: updates are cut to it, or to half of it"
     return plots.curves(caption, plots.numbers(run), {"clip norm": [r.clip_norm for r in run.rounds]}, "number")
 
 

@@ -109,7 +109,7 @@ class RoundSummary:
         client_alone: likewise, of a model that the client trained by itself.
         together: the same as sums; None where nothing is masked, or nobody measured.
         groups: who was added up with whom; empty where nothing is masked.
-        clip_norm: norm that updates were cut to; None where nothing is masked.
+        clip_norm: C, by which updates were cut (`roughfed.codec.clip_schedule`); None where nothing is masked.
         defence: what the defence found; None where it was not asked.
         train_seconds: mean time of the clients' local training.
         train_metrics: means of what their training reports, by name, for example the training loss.

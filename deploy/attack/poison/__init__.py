@@ -30,7 +30,7 @@ _ANYBODY = "no paper: any client can"
 
 _THEIRS = "the colluders' updates"
 _STEP = "the global models of two rounds"
-_CLIPPED = "clipped to C"
+_CLIPPED = "clipped to half of C"
 _CLAIM = 10**12
 
 _FLIPPED = "trains with the labels C - 1 - y"

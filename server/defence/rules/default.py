@@ -1,7 +1,7 @@
 """The default: exclusion by evidence, not by quota (this project's own; docs/defences.md says how it was chosen).
 
-n rows, of which at most f are hostile. Left out are rows far longer than the typical one, or than clients cut theirs to,
-however many, and beside them those against whom most speaks, never more than f in all:
+n rows, of which at most f are hostile. Left out are rows far longer than the typical one, or than what clients cut
+theirs to, however many, and beside them those against whom most speaks, never more than f in all:
 
 * copies: all but one of rows that are as good as the same (`evidence.parties`);
 * rows whose evidence |(P, A, N, R)|_4 is above 1, each part 0 where it is below: P, how hard a few of them pulled

@@ -14,6 +14,7 @@ LAST, LEAST = 10, 5
 """A client's last rounds that count, and with how few nothing is said."""
 OUT_SHARE, OUT_CALM = 2 / 3, 1 / 2
 """Of its last rounds, in which the defence left it out."""
+COPY = "copy"
 FAILED = 3
 """Rounds in a row with the same reason."""
 SITS_OUT = ("sat-out", "left-out", "window", "load", "battery")
@@ -28,7 +29,7 @@ def left_out(inputs: HealthInputs, stands: bool) -> Firing | None:
     found: dict[str, str] = {}
     for name in inputs.here & counts.keys():
         last = [each for each in judged if name in each.accepted or name in each.defence.left_out][-LAST:]
-        out = sum(name in each.defence.left_out for each in last)
+        out = sum(each.defence.left_out.get(name, COPY) != COPY for each in last)  # a copied client did nothing
         if len(last) >= LEAST and out >= (OUT_CALM if stands else OUT_SHARE) * len(last):
             found[name] = f"{name} in {out} of its last {len(last)} rounds"
     if inputs.finished or not found:

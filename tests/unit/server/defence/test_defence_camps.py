@@ -66,9 +66,7 @@ def test_camps_outlive_that_clients_miss_rounds(seed: int) -> None:
     """What is remembered of those that were away is turned as the others' coordinates turn."""
     found = smaller(20, 8, apart=3.0, seed=seed, rounds=20, away=0.2)[8:]
     hostile = {f"c{at:02}" for at in range(8)}
-    assert all(
-        each <= hostile or not each & hostile for each in found
-    )  # of one kind
+    assert all(each <= hostile or not each & hostile for each in found)  # of one kind
     assert all(len(each) >= 4 for each in found)
     assert sum(each <= hostile for each in found) >= 8
 
