@@ -243,8 +243,8 @@ class CodecSettings(BaseModel):
     clip_norm: float = Field(
         default=10.0,
         gt=0,
-        description="lanes: the clip norm of the first round; it follows the norms. Updates are cut to it, or to half of "
-        "it where the server sees sketches of whole updates.",
+        description="lanes: the clip norm of the first round; it follows the norms. Updates are cut to it, or to half "
+        "of it where the server sees sketches of whole updates.",
     )
     clip_floor: float = Field(default=1e-3, gt=0, description="lanes: the clip norm never falls below this.")
     clip_ceiling: float = Field(default=1e3, gt=0, description="lanes: the clip norm never rises above this.")
