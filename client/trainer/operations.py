@@ -23,7 +23,7 @@ from roughfed.client.trainer.evaluation.coalitions import Coalitions
 from roughfed.client.trainer.evaluation.evaluate import check_labels, evaluate
 from roughfed.client.trainer.evaluation.held_out import Parts, at_hand, counts, hold_out
 from roughfed.client.trainer.examples.arriving import Arrived, ArrivingExamples
-from roughfed.client.trainer.examples.batches import Source, open_source
+from roughfed.client.trainer.examples.batches import Arrays, Source, open_source
 from roughfed.client.trainer.load import load_app
 from roughfed.client.trainer.loss.mse import mse
 from roughfed.client.trainer.model.adapters import adaptable, stand_on
@@ -372,6 +372,9 @@ class Operations:
     @torch.inference_mode()
     def _try_model(self) -> int:
         """Number of classes; 0 for regression."""
+        for name, source in (("train", self._train), ("test", self._test), ("clean", self._clean)):
+            if isinstance(source, Arrays):
+                source.check_finite(name)
         x, y = self._first_batch
         self._model.eval()
         output = self._model(x)

@@ -71,6 +71,23 @@ class Arrays:
         self._ids = (torch.arange(len(x)) if ids is None else ids).to(home)
         self.targets: Tensor | None = self._y
 
+    def check_finite(self, name: str) -> None:
+        """Refuse what no model can learn from, before anything is trained; `name`: of the examples, "train".
+
+        Raises:
+            ConfigError: an input or a target is no number; says where the first one is, and how many examples have one.
+        """
+        for part, values in (("x", self._x), ("y", self._y)):
+            if not values.is_floating_point() or bool(torch.isfinite(values.sum(dtype=torch.float64))):
+                continue  # a sum in float64 of what is finite is
+            bad = ~torch.isfinite(values)
+            row, *places = bad.nonzero()[0].tolist()
+            count = int(bad.reshape(len(values), -1).any(dim=1).sum())
+            where = "".join(f"[{place}]" for place in places)
+            value = float(values[(row, *places)])
+            cause = f"{name}: {part}[{row}]{where} is {value:g}, and {count} of {len(values)} examples have such values"
+            raise ConfigError(cause, key="data", cure="fill them in or leave these examples out")
+
     def epoch(self, batch_size: int, shuffle_seed: int | None) -> Iterator[Pair]:
         """See Source."""
         for batch in self.batches(batch_size, shuffle_seed):

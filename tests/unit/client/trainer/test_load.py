@@ -181,3 +181,21 @@ def test_a_label_that_arrives_outside_the_models_classes_is_refused_before_anyth
     files = {"params": str(tmp_path / "m.safetensors"), "delta": str(tmp_path / "delta")}
     with pytest.raises(ConfigError, match="the model's output has 3 classes"):
         work.run("fit", {**files, "settings": {}, "seed": 1, "turn": Turn(2).plain()})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("x[7, 2] = np.nan; x[9, 0] = np.inf", "train: x[7][2] is nan, and 2 of 20 examples have such values"),
+        ("x[3] = -np.inf", "train: x[3][0] is -inf, and 1 of 20 examples have such values"),
+    ],
+)
+def test_an_input_that_is_no_number_is_told_with_its_place_when_the_client_joins(
+    tmp_path: Path, values: str, said: str
+) -> None:
+    head = "x = x.astype('float32'); test = x[:2].copy(), y[:2]"
+    text = f"{head}; {values}\nclient = Client(nn.Linear(4, 3), (x, y), test)\n"
+    with pytest.raises(ConfigError) as refused:
+        operations(app(tmp_path, text)).run("describe", {})
+    assert (refused.value.cause, refused.value.key) == (said, "data")
+    assert refused.value.cure == "fill them in or leave these examples out"
