@@ -70,6 +70,8 @@ DEFENCES: Mapping[str, Setting] = MappingProxyType(
 
 CLEAN = "no attack"
 UNDEFENDED, MASKED = "none", "none, masked"
+LARGEST = 1e15
+"""Value from which on the squares of an update do not add up in float32."""
 SETTLED = 3
 """Rounds at the end whose mean accuracy counts."""
 
@@ -327,7 +329,7 @@ class Server:
     def _on_sketches(
         self, params: Flat, deltas: Mapping[str, Flat], own: Mapping[str, Flat], uncut: Collection[str]
     ) -> Flat | None:
-        fine = {name: delta for name, delta in deltas.items() if len(delta) == len(params) and np.isfinite(delta).all()}
+        fine = {name: delta for name, delta in deltas.items() if len(delta) == len(params) and _sendable(delta)}
         if len(fine) < SMALLEST:
             self.excluded.append(set(deltas))
             return None
@@ -338,6 +340,11 @@ class Server:
         after = self._down.after(params, result.mean)
         self.last_step = after - params
         return after
+
+
+def _sendable(delta: Flat) -> bool:
+    """Whether a client could encode it; where a model is ruined, trainings diverge."""
+    return bool(np.isfinite(delta).all()) and float(np.abs(delta).max()) < LARGEST
 
 
 def outcome_of(
