@@ -29,7 +29,7 @@ TIERS = (
 
 def render(plan: RunPlan, *, everything: bool = False) -> RenderableType:
     """Draw a plan for a terminal; `everything`: also the settings that are at their defaults."""
-    parts: list[RenderableType] = [*_settings(plan, everything), Text(plan.server_sees)]
+    parts: list[RenderableType] = [*_verdict(plan), *_settings(plan, everything), Text(plan.server_sees)]
     if plan.not_protected:
         parts += [Text("Not protected:"), *(Text(f"- {sentence}") for sentence in plan.not_protected)]
     grouped = [t for t in plan.turnouts if t.groups]
@@ -42,10 +42,19 @@ def render(plan: RunPlan, *, everything: bool = False) -> RenderableType:
         parts += [Text(), table, *refused, Text(TIERS, style="dim")]
     parts.append(Text())
     parts += [Text(str(t.statistics)) for t in grouped[-1:] if t.statistics]
-    parts += [Text(t.waiting) for t in plan.turnouts if t.waiting]
-    parts += [Text(f"warning: {w}", style="yellow") for w in plan.warnings]
     parts.append(Text("Not built yet, refused by name: " + _not_built(plan.refused), style="dim"))
     return Group(*parts)
+
+
+def _verdict(plan: RunPlan) -> Iterator[RenderableType]:
+    """Whether it works, and what to look at; what cannot work at all was refused before."""
+    works = any(not t.waiting for t in plan.turnouts)
+    head = "These settings work" if works else "No round begins with so few clients"
+    more = f", with {len(plan.warnings)} warning{'s' * (len(plan.warnings) > 1)}" if plan.warnings else ""
+    yield Text(f"{head}{more}.", style="bold")
+    yield from (Text(t.waiting) for t in plan.turnouts if t.waiting)
+    yield from (Text(f"warning: {w}", style="yellow") for w in plan.warnings)
+    yield Text()
 
 
 def _settings(plan: RunPlan, everything: bool) -> Iterator[RenderableType]:

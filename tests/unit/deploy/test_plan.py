@@ -43,6 +43,16 @@ def warnings_of(*, connected: int | None = None, **tables: dict[str, object]) ->
     return " ".join(plan(config(**tables), connected=connected).warnings)
 
 
+def test_the_verdict_comes_first_and_then_what_to_look_at() -> None:
+    said = text_of(config(round={"min_clients": 5})).splitlines()
+    assert said[0].startswith("These settings work, with ")
+    assert said[1].startswith("waiting: 2 of 5 clients")
+    assert said[2].startswith("warning: ")
+    alone = text_of(config(round={"min_clients": 5}), connected=3).splitlines()
+    assert alone[0].startswith("No round begins with so few clients")
+    assert text_of(config(), connected=40).splitlines()[0].startswith("These settings work")
+
+
 def test_every_setting_is_shown_with_its_origin() -> None:
     settings = plan(config()).settings
     assert [s.key for s in settings] == list(keys_of(FederationConfig))
