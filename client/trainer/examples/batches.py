@@ -81,7 +81,7 @@ class Arrays:
             if not values.is_floating_point() or bool(torch.isfinite(values.sum(dtype=torch.float64))):
                 continue  # a sum in float64 of what is finite is
             bad = ~torch.isfinite(values)
-            row, *places = bad.nonzero()[0].tolist()
+            row, *places = cast("list[int]", bad.nonzero()[0].tolist())
             count = int(bad.reshape(len(values), -1).any(dim=1).sum())
             where = "".join(f"[{place}]" for place in places)
             value = float(values[(row, *places)])
