@@ -78,7 +78,8 @@ async def run_round(ctx: ServerContext) -> RoundRow:
     except RoundError as error:  # too few for the defence, a sum that is none, or nobody above waits for it
         return await abandon(ctx, round_, updates, error.reason)
     row = round_.row
-    ctx.metrics.round_closed(row.outcome or "committed", (row.closed_at or 0.0) - row.opened_at, again=taken_up(ctx, row))
+    seconds = (row.closed_at or row.opened_at) - row.opened_at
+    ctx.metrics.round_closed(row.outcome or "committed", seconds, again=taken_up(ctx, row))
     await announce(ctx, round_, updates)
     return round_.row
 
