@@ -155,7 +155,9 @@ def pulls(gram: Gram, first: NDArray[np.intp], f: int) -> Values:
     count = best.shape[1]
     if count < 2:
         return np.zeros(n)
-    without = common[best[:, :, None], best[:, None, :]].sum(axis=(1, 2)) / (count * (count - 1))
+    chosen = np.zeros((n, n))
+    np.put_along_axis(chosen, best, 1.0, axis=1)
+    without = ((chosen @ common) * chosen).sum(axis=1) / (count * (count - 1))  # over pairs of the f, without the row
     return np.minimum(with_row, without)
 
 

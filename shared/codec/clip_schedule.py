@@ -78,9 +78,8 @@ def follow_norms(
 
     Returns:
         with `keep_one_in` 1, where updates are cut to `CLIP_SHARE` of C, STICKS_OUT x the median; else HEADROOM x the
-        norm below which 80 % of the clients lie. At most a factor
-        `step` above C and `MAX_FALL` or `step` below, within the limits; C when nobody was accepted. What is not finite
-        counts as nothing.
+        norm below which 80 % of the clients lie. At most a factor `step` above C and the larger of `step` and
+        `MAX_FALL` below, within the limits; C when nobody was accepted. What is not finite counts as nothing.
     """
     ordered = sorted(norm for norm in norms if math.isfinite(norm))
     if not ordered:

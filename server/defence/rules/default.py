@@ -106,10 +106,10 @@ def longest(view: View) -> float:
 
 def in_turn(first: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Who counts for its party in a round, bool [n]: drawn by lot, so that nobody can see to whose turn it is."""
-    counts = np.zeros(len(first), dtype=bool)
-    for head in np.unique(first):
+    counts = first == np.arange(len(first))
+    for head in np.unique(first[~counts]):
         members = np.flatnonzero(first == head)
-        counts[rng.choice(members)] = True
+        counts[members] = members == rng.choice(members)
     return counts
 
 
