@@ -150,7 +150,8 @@ def pulls(gram: Gram, first: NDArray[np.intp], f: int) -> Values:
     beyond = gram - np.outer(along, along) + np.outer(against, against)
     other = heads[None, :] & (first[:, None] != first[None, :])
     common = np.where(other, np.maximum(beyond, 0), 0)
-    best = np.argsort(np.where(other, -common, 1), axis=1, kind="stable")[:, : max(1, f)]  # [n, f]
+    # By what they have in common before it is cut at 0, so that no name decides among those that have nothing.
+    best = np.argsort(np.where(other, -beyond, np.inf), axis=1, kind="stable")[:, : max(1, f)]  # [n, f]
     with_row = np.take_along_axis(common, best, axis=1).mean(axis=1)
     count = best.shape[1]
     if count < 2:

@@ -130,6 +130,11 @@ def tried(folder: Path, text: str) -> list[Finding]:
 
 
 GOOD = "client = Client(lambda: nn.Linear(4, 3), (x, y), (x[:9], y[:9]))\n"
+FROM_SETS = """\
+from torch.utils.data import DataLoader
+examples = list(zip(x, y))
+client = Client(lambda: nn.Linear(4, 3), DataLoader(examples), DataLoader(examples[:9]))
+"""
 ROOT = "super().forward(x) + (self.weight.sum() * 0).sqrt()"
 BAD = """\
 class Bad(nn.Linear):
@@ -151,8 +156,9 @@ def test_an_app_that_is_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "about", "said", "cure"),
     [
-        ("x[3, 1] = np.nan\n" + GOOD, "training data", "1 examples hold NaN", "leave them out"),
-        ("x[2] = np.inf\nx[5] = np.nan\n" + GOOD, "test data", "2 examples hold NaN", "leave them out"),
+        ("x[3, 1] = np.nan\n" + GOOD, "app", "train: x[3][1] is nan, and 1 of 40 examples", "correct"),
+        ("x[3, 1] = np.nan\n" + FROM_SETS, "training data", "1 examples hold NaN", "leave them out"),
+        ("x[2] = np.inf\nx[5] = np.nan\n" + FROM_SETS, "test data", "2 examples hold NaN", "leave them out"),
         (GOOD.replace("(x, y)", "(x, (y / 0.7).clip(0, np.inf))"), "app", "", "correct"),
         (GOOD.replace("4, 3", "4, 2"), "app", "labels from 0 to 2, the model's output has 2 classes", "correct"),
         (GOOD.replace("4, 3", "5, 3"), "app", "mat1 and mat2", "whole trace"),

@@ -174,7 +174,7 @@ def test_a_pull_is_what_others_add_beyond_the_middle() -> None:
     centre /= np.linalg.norm(centre)
     beyond = [row - max(row @ centre, 0) * centre for row in cut]
     for at in range(9):
-        best = sorted((j for j in heads if first[at] != j), key=lambda j, at=at: -max(0, beyond[at] @ beyond[j]))[:2]
+        best = sorted((j for j in heads if first[at] != j), key=lambda j, at=at: -beyond[at] @ beyond[j])[:2]
         with_it = np.mean([max(0, beyond[at] @ beyond[j]) for j in best])
         without = max(0, beyond[best[0]] @ beyond[best[1]])
         assert found[at] == pytest.approx(min(with_it, without), abs=1e-6)
