@@ -16,7 +16,7 @@ from roughfed.server.defence.gram import Values, geometric_median
 from roughfed.server.defence.verdict import State
 from roughfed.server.defence.view import Gram
 
-COPY_COSINE, COPY_SHARE = 0.8, 0.5
+COPY_COSINE, COPY_SHARE = 0.9, 0.5
 COPY_ERRORS = 4.0
 """Standard errors that what two rows have in common across the middle must be at least: where rows are short, or all
 but parallel, most of what their sketches show there is rounding, and honest rows look like one another's copies."""
@@ -41,9 +41,10 @@ def typical(gram: Gram) -> float:
 def parties(gram: Gram, error: float = 0.0, rounding: float = 0.0) -> NDArray[np.intp]:
     """Who is whose copy: rows that are one another's as good as without a difference count as one party.
 
-    Two rows are copies when most of what both have across the direction of the rows' geometric median is the same
-    (cosine 0.8), and most of the rows themselves, too: colluders that add noise to one update are found, clients with
-    like data are not. Along that direction honest rows differ by their lengths alone, which says nothing.
+    Two rows are copies when nearly all of what both have across the direction of the rows' geometric median is the same
+    (cosine 0.9), and most of the rows themselves, too. Clients with the same few classes have less in common; so do
+    colluders that add much noise to one update, who are seen by their pull. Along that direction honest rows differ by
+    their lengths alone, which says nothing.
 
     Args:
         gram: inner products, float64 [n, n]; not changed.
