@@ -40,7 +40,8 @@ def test_nobody_waits_for_a_client_outside_its_hours_and_it_comes_back_by_itself
         assert late.wait(timeout_s=BUSY_S) == 0
         found = [sets.get("c4", "not asked") for sets in verdicts(cluster).values()]
         assert (found[0], found[-1]) == ("", "")
-        missed = ("client-refused: window", "client-away: window", "no-advert")  # the last: back too late for it
-        assert all(why in ("", "not asked", *missed) for why in found)
+        assert found.count("no-advert") <= 1  # it comes back once, and may be too late for the round that opens then
+        fine = ("", "not asked", "no-advert", "client-refused: window", "client-away: window")
+        assert all(why in fine for why in found)
         assert all(sets[name] == "" for sets in verdicts(cluster).values() for name in ("c0", "c1", "c2", "c3"))
         assert is_exact(cluster)
