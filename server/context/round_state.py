@@ -71,3 +71,7 @@ class RoundState:
             self.collection.refuse(client, reason)
         if self.masked is not None:
             self.masked.out.add(client)
+
+    def needs(self, client: str) -> bool:
+        """Whether its update is under masks that cannot be taken off without its words, also if it is held by now."""
+        return self.masked is not None and self.collection is not None and client in self.collection.received

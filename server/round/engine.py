@@ -31,7 +31,7 @@ from roughfed.server.model.downlink import next_files, place
 from roughfed.server.optimize import stepper
 from roughfed.server.round.acceptance import accepted
 from roughfed.server.round.jobs import closed
-from roughfed.server.round.offer import offer
+from roughfed.server.round.offer import offer, say_whether_asked
 from roughfed.server.round.opening import open_round, taken_up
 from roughfed.server.round.summary import report_client_evaluations, summarize
 from roughfed.server.round.updates import reference_updates
@@ -240,7 +240,11 @@ async def announce(ctx: ServerContext, round_: RoundState, updates: Updates) -> 
         if (session := ctx.clients.get(client)) is not None:
             session.send(closed(ctx, row, client))
     crash.point("announced")
+    needed = [client for client in row.cohort if round_.needs(client)]
     round_.collection = None
+    for client in needed:
+        if client in ctx.clients.quarantined:
+            say_whether_asked(ctx, client)
     ctx.state.enter("waiting")
     await updates.forget_stages()
     await ctx.store.set_summary(row.round, found := summarize(ctx, round_))

@@ -7,13 +7,13 @@ import time
 
 from roughfed.crypto.names import check_name
 from roughfed.errors import ConfigError, RoughfedError
-from roughfed.messages import ASKED, HELD, ClientMessage, EvaluationReport, Heartbeat, JobUpdate, Leave
+from roughfed.messages import ClientMessage, EvaluationReport, JobUpdate, Leave
 from roughfed.server.context.server import ServerContext
 from roughfed.server.defence.vouched import check_spares, met, vouch, withdraw
 from roughfed.server.members.quarantine import hold
 from roughfed.server.members.sessions import ClientSession
 from roughfed.server.round.jobs import closed
-from roughfed.server.round.offer import offer
+from roughfed.server.round.offer import offer, say_whether_asked
 from roughfed.server.storage.store import ReceivedUpdate
 
 log = logging.getLogger(__name__)
@@ -187,12 +187,6 @@ async def withdraw_vouch(ctx: ServerContext, client: str) -> None:
     await withdraw(ctx.store.journal, client)
     log.warning("the operator vouches for %s no more", client)
     ctx.state.wake()
-
-
-def say_whether_asked(ctx: ServerContext, client: str) -> None:
-    """Say to a client, if it is here, whether it is kept out of the rounds; not why: that is the operator's."""
-    if (session := ctx.clients.get(client)) is not None:
-        session.send(Heartbeat(HELD if client in ctx.clients.quarantined else ASKED))
 
 
 def _out_of_round(ctx: ServerContext, client: str, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from roughfed.messages import ASKED, HELD, Heartbeat
 from roughfed.server.cohort.collection import Collection
 from roughfed.server.cohort.tiers import tier_of_client
 from roughfed.server.context.round_state import RoundState
@@ -43,8 +44,19 @@ def barred(ctx: ServerContext, round_: RoundState, session: ClientSession) -> st
     """Why a member of the cohort is not asked any more; "" if it is."""
     if session.proof is not None and session.proof.header.round > round_.number:
         return "ahead"  # it would refuse
-    if session.name in ctx.clients.quarantined:
+    if session.name in ctx.clients.quarantined and not round_.needs(session.name):
         return "quarantined"
     if round_.masked is not None and session.name not in ctx.clients.listing.listed([session]):
         return NOT_LISTED  # it came back with a key that the member list does not have
     return ""
+
+
+def say_whether_asked(ctx: ServerContext, client: str) -> None:
+    """Say to a client, if it is here, whether it is kept out of the rounds; not why: that is the operator's.
+
+    Whoever the open round needs hears it when the round is over: a client that is held stops at once.
+    """
+    session, round_ = ctx.clients.get(client), ctx.state.round
+    if session is None or (round_ is not None and round_.needs(client)):
+        return
+    session.send(Heartbeat(HELD if client in ctx.clients.quarantined else ASKED))

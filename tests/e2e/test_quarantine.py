@@ -11,6 +11,7 @@ from roughfed.deploy.cli import app as cli
 
 from .federation import is_connected, state_of
 from .masked import is_exact, masked_cluster, verdicts
+from .relay import Relay
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -46,3 +47,24 @@ def test_who_is_quarantined_is_not_waited_for_and_takes_part_after_its_release(t
         assert all(found[number][name] == "" for number in found for name in cluster.names[:4])
         assert found[4]["c4"] == ""
         assert is_exact(cluster)
+
+
+def test_who_is_quarantined_after_its_upload_helps_to_take_the_masks_off(tmp_path: Path) -> None:
+    """Four of four are needed for a sum: a client that stopped at once would make the round void, after a minute."""
+    with masked_cluster(tmp_path, rounds=1) as cluster:
+        cluster.start_server().ready()
+        where = ["--dir", str(cluster.place.folder)]
+        with Relay(cluster, *cluster.names) as relay, cluster.watch() as watch:
+            relay.hold("c3", "sketch", 1)
+            clients = cluster.start_clients()
+            relay.reached("c3", "sketch", 1)
+            assert cli.run(["quarantine", "c3", "--because", "odd losses", *where]) == 0
+            watch.until(lambda s: "c3" in s["quarantined"])
+            assert not clients[3].find("keeps this client out of the rounds")
+            relay.release("c3", "sketch", 1)
+            assert cluster.server.wait() == 0, cluster.server.report("failed")
+        assert [client.wait() for client in clients] == [0] * 4
+        assert verdicts(cluster)[1] == dict.fromkeys(cluster.names, "")
+        assert is_exact(cluster)
+        told = clients[3].find("keeps this client out of the rounds") + clients[3].find("round 1 committed")
+        assert ["committed" in line for line in sorted(told, key=clients[3].lines.index)] == [True, False]

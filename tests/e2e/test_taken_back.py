@@ -59,9 +59,10 @@ def test_most_clients_turn_the_server_dies_and_the_model_stays_as_good_as_it_was
         assert federation.process.wait(timeout_s=2 * BUSY_S) == 0, federation.process.report("failed")
         rows = federation.rows("SELECT outcome, reason FROM rounds ORDER BY round")
         assert [row["outcome"] for row in rows[:HONEST]] == ["committed"] * HONEST
-        lost = [row for row in rows if row["outcome"] != "committed"]
-        assert len(lost) >= 2
-        assert all(row["reason"].startswith("taken-back: accuracy ") for row in lost)
+        lost = [row["reason"] for row in rows if row["outcome"] != "committed"]
+        taken_back = [reason for reason in lost if reason.startswith("taken-back: accuracy ")]
+        assert len(taken_back) >= 2
+        assert len(lost) - len(taken_back) <= 1  # the round that was open while the operator held most of its clients
         with closing(Store(federation.place.state)) as store:
             shares = [store.evaluations(version)[""].accuracy for version in range(1, ROUNDS + 1)]
         known = [share for share in shares if share is not None]

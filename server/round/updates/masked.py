@@ -363,8 +363,8 @@ def accept_stage(ctx: ServerContext, session: ClientSession, stage: ClientStage)
                 machine.check_tier(signed, round_.tiers.get(session.name, STANDARD))
             new = machine.take(stage.kind, signed, entry)
     except (RemoteProtocolError, IdentityError) as error:
-        log.info("round %d: %s of %s refused (%s): %s", round_.number, stage.kind, session.name, error.reason, error)
         ctx.metrics.stage_refused(error.reason)
+        log.info("round %d: %s of %s refused (%s): %s", round_.number, stage.kind, session.name, error.reason, error)
         return
     if new:
         ctx.stages.submit(round_.number, JournaledStage(stage.kind, session.name, signed, entry))
